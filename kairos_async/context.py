@@ -1,0 +1,320 @@
+"""What a running action holds: its context, and through it the scoped views of the run's state.
+
+A context has no reference to the store. The module keeps one table from open contexts to what they may reach; ending
+an attempt removes its entry, and with it everything that the context could do. Copies of a context and contexts kept
+beyond their attempt are therefore dead, not by a check that could be forgotten but for want of an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol, TypeVar, overload
+
+import structlog
+
+from kairos_async._types import MISSING, JSONValue, Missing
+from kairos_async.exceptions import ScopeError, StateError
+from kairos_async.limits import Meter
+from kairos_async.security import Redactor
+from kairos_async.state import StateStore, read_copy, store_copy
+
+_Default = TypeVar("_Default")
+
+
+class Grant(Protocol):
+    """What a step may read and write, and where it stands in the graph. `None` means: not restricted."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def reads(self) -> frozenset[str] | None: ...
+    @property
+    def writes(self) -> frozenset[str] | None: ...
+    def upstream(self, step: str) -> bool:
+        """Whether the step of this name is upstream."""
+    def providers(self, key: str) -> tuple[str, ...]:
+        """The steps that declare that they produce the key: as their name, or in write_keys."""
+    def is_step(self, key: str) -> bool:
+        """Whether the key is the name of a step."""
+
+
+class Services(Protocol):
+    """What the contexts of one run share."""
+
+    @property
+    def store(self) -> StateStore: ...
+    @property
+    def meter(self) -> Meter: ...
+    @property
+    def redactor(self) -> Redactor: ...
+
+
+class Scope:
+    """What one attempt may reach, and what it has written so far: buffered, for its commit."""
+
+    __slots__ = ("grant", "log", "services", "size", "sizes", "written")
+
+    def __init__(self, grant: Grant, services: Services) -> None:
+        self.grant = grant
+        self.services = services
+        self.written: dict[str, JSONValue] | None = None
+        self.sizes: dict[str, int] | None = None
+        self.size = 0
+        self.log: Any = None
+
+
+_open: Final[dict[StepContext, Scope]] = {}
+
+
+def open_context(context: StepContext, scope: Scope) -> None:
+    """Let the context reach what the scope grants, until `close_context`."""
+    _open[context] = scope
+
+
+def close_context(context: StepContext) -> None:
+    """End everything that the context, and the views taken from it, could do."""
+    del _open[context]
+
+
+def _scope(context: StepContext) -> Scope:
+    try:
+        return _open[context]
+    except KeyError:
+        raise StateError(
+            f"The context of step {context.step_id!r}, attempt {context.attempt}, is closed: the attempt has ended. "
+            "Return what later steps need instead of writing it afterwards."
+        ) from None
+
+
+class StepContext:
+    """What an action gets: `async def action(ctx: StepContext) -> ...`.
+
+    Attributes:
+        step_id: the step's name.
+        run_id: of this run; 32 hexadecimal digits.
+        attempt: counts the calls of this action from 1.
+        item: the foreach item, a copy; None outside of a foreach.
+        index: the item's position from 0; None outside of a foreach.
+        retry_context: None at the first attempt; then what the contract says of the failed one, as JSON data that
+            holds nothing of the failed output and no text of an exception.
+
+    A context is dead once its attempt has ended: using it raises `StateError`.
+    """
+
+    __slots__ = ("attempt", "index", "item", "retry_context", "run_id", "step_id")
+
+    def __init__(
+        self,
+        step_id: str,
+        run_id: str,
+        attempt: int,
+        *,
+        item: JSONValue = None,
+        index: int | None = None,
+        retry_context: dict[str, JSONValue] | None = None,
+    ) -> None:
+        self.step_id = step_id
+        self.run_id = run_id
+        self.attempt = attempt
+        self.item = item
+        self.index = index
+        self.retry_context = retry_context
+
+    def __repr__(self) -> str:
+        item = "" if self.index is None else f", item {self.index}"
+        return f"<StepContext of step {self.step_id!r}{item}, attempt {self.attempt}>"
+
+    @property
+    def inputs(self) -> Inputs:
+        """The run's inputs and what upstream steps produced, as far as the step may read; read-only."""
+        return Inputs(self)
+
+    @property
+    def state(self) -> State:
+        """The same values, and the step's own writes."""
+        return State(self)
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger bound to run, step and attempt. What it is given is redacted before it is processed."""
+        scope = _scope(self)
+        if scope.log is None:
+            scope.log = _bound_logger(self, scope.services.redactor)
+        return scope.log
+
+    def count_llm_calls(self, n: int = 1) -> None:
+        """Count `n` model calls towards `result.llm_calls`.
+
+        Raises:
+            ConfigError: `n` is not a whole number of at least 0.
+        """
+        _scope(self).services.meter.add(n)
+
+    increment_llm_calls = count_llm_calls
+
+
+class Inputs(Mapping[str, JSONValue]):
+    """The values that a step may read, as a read-only mapping. Each access gives a copy.
+
+    `inputs[key]` raises KeyError for a key that is not there, and ScopeError for one that the step may not read.
+    """
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+
+    def __getitem__(self, key: str) -> Any:
+        value = _read(_scope(self._context), key)
+        if value is MISSING:
+            raise KeyError(key)
+        return read_copy(value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_readable(_scope(self._context)))
+
+    def __len__(self) -> int:
+        return len(_readable(_scope(self._context)))
+
+    def __contains__(self, key: object) -> bool:
+        return _has(_scope(self._context), key)
+
+    def __repr__(self) -> str:
+        return f"<Inputs of step {self._context.step_id!r}: {', '.join(self)}>"
+
+
+class State:
+    """The values that a step may read, with its own writes. Everything read is a copy."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+
+    @overload
+    def get(self, key: str) -> Any: ...
+    @overload
+    def get(self, key: str, default: _Default) -> Any | _Default: ...
+    def get(self, key: str, default: object = MISSING) -> Any:
+        """The value of the key, or the default if it is not there.
+
+        Raises:
+            ScopeError: the step may not read the key (with a default too).
+            StateError: the key is not there and no default was given.
+        """
+        scope = _scope(self._context)
+        own = scope.written
+        value = own[key] if own is not None and key in own else _read(scope, key)
+        if value is not MISSING:
+            return read_copy(value)
+        if default is MISSING:
+            known = self.keys()
+            raise StateError(
+                f"Step {scope.grant.name!r} reads key {key!r}, which neither the inputs nor a step upstream of it "
+                f"gave. It can read {known}; `get(key, default)` allows for a missing key."
+            )
+        return default
+
+    def set(self, key: str, value: object) -> None:
+        """Write a value. It is stored when the attempt succeeds; until then only this attempt sees it.
+
+        Raises:
+            ScopeError: the key is not in the step's write_keys, or is the name of a step.
+            StateError: the value is not JSON, or too large.
+        """
+        _write(_scope(self._context), key, value)
+
+    def has(self, key: str) -> bool:
+        """Whether `get(key)` gives a value. False for a key that the step may not read."""
+        scope = _scope(self._context)
+        own = type(key) is str and scope.written is not None and key in scope.written
+        return own or _has(scope, key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.has(key)
+
+    def keys(self) -> list[str]:
+        """The keys for which `get` gives a value, sorted."""
+        scope = _scope(self._context)
+        return sorted({*_readable(scope), *(scope.written or ())})
+
+    def __repr__(self) -> str:
+        return f"<State of step {self._context.step_id!r}: {', '.join(self.keys())}>"
+
+
+def _read(scope: Scope, key: str) -> JSONValue | Missing:
+    grant = scope.grant
+    _check_key(grant, key)
+    if grant.reads is not None and key not in grant.reads:
+        raise ScopeError(
+            f"Unauthorized read: key {key!r} is not in the declared read_keys of step {grant.name!r}: "
+            f"{sorted(grant.reads)}."
+        )
+    value = scope.services.store.read(key, grant.upstream)
+    if value is MISSING and (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
+        raise ScopeError(
+            f"Step {grant.name!r} reads {key!r}, which step {providers[0]!r} produces, but does not run after it. "
+            f"Add depends_on=[{providers[0]!r}] or read_keys=[{key!r}] to step {grant.name!r}."
+        )
+    return value
+
+
+def _has(scope: Scope, key: object) -> bool:
+    grant = scope.grant
+    if type(key) is not str or (grant.reads is not None and key not in grant.reads):
+        return False
+    return scope.services.store.read(key, grant.upstream) is not MISSING
+
+
+def _readable(scope: Scope) -> list[str]:
+    grant = scope.grant
+    if grant.reads is None:
+        return sorted(scope.services.store.keys(grant.upstream))
+    return [key for key in sorted(grant.reads) if _has(scope, key)]
+
+
+def _write(scope: Scope, key: str, value: object) -> None:
+    grant = scope.grant
+    _check_key(grant, key)
+    if grant.writes is not None and key not in grant.writes:
+        raise ScopeError(
+            f"Unauthorized write: key {key!r} is not in the declared write_keys of step {grant.name!r}: "
+            f"{sorted(grant.writes)}."
+        )
+    if grant.is_step(key):
+        raise ScopeError(
+            f"Step {grant.name!r} writes {key!r}, which is the name of a step: its value is what that step returns. "
+            "Write to a key of another name."
+        )
+    limits = scope.services.store.limits
+    copied, size = store_copy(value, limits.value_bytes, f"Step {grant.name!r}, write to {key!r}")
+    if scope.written is None or scope.sizes is None:
+        scope.written, scope.sizes = {}, {}
+    size += len(key)
+    scope.size += size - scope.sizes.get(key, 0)
+    scope.sizes[key] = size
+    scope.written[key] = copied
+    if scope.size > limits.total_bytes:
+        raise StateError(f"Step {grant.name!r} writes more than the {limits.total_bytes} bytes that a run may store.")
+
+
+def _check_key(grant: Grant, key: object) -> None:
+    if type(key) is not str:
+        raise ScopeError(f"Step {grant.name!r} uses a key of type {type(key).__name__}; keys are plain str.")
+
+
+def _bound_logger(context: StepContext, redactor: Redactor) -> Any:
+    """The host's own structlog configuration with redaction put first; nothing is configured for the host."""
+    config = structlog.get_config()
+
+    def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return redactor.redact(dict(event))  # type: ignore[return-value]
+
+    logger = structlog.wrap_logger(
+        config["logger_factory"]("kairos_async"),
+        processors=[redact, *config["processors"]],
+        wrapper_class=config["wrapper_class"],
+        context_class=config["context_class"],
+    )
+    bound = {"run_id": context.run_id, "step": context.step_id, "attempt": context.attempt}
+    return logger.bind(**bound) if context.index is None else logger.bind(**bound, item=context.index)

@@ -1,0 +1,162 @@
+"""Everything that happens in a run, as one closed union of frozen types.
+
+Hooks are callables that take an event; `workflow.stream()` yields them. `data` is redacted before anyone sees it and
+holds JSON values; each type's docstring names its keys. A union and one callable replace a class with a method for
+each kind of event: a consumer matches on the type, and a checker tells it what it forgot.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from kairos_async._types import JSONValue
+
+
+class EventLevel(enum.StrEnum):
+    """How much an event matters, in the words of logging."""
+
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    """What every event has.
+
+    `sequence` counts the events of one run from 1 without gaps. `timestamp` is in UTC. `step_id` is None for events
+    of the run as a whole.
+    """
+
+    run_id: str
+    sequence: int
+    timestamp: datetime
+    step_id: str | None
+    level: EventLevel
+    data: Mapping[str, JSONValue]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowStart(_Event):
+    """The run begins. data: workflow, steps (number of them), inputs (names of the keys)."""
+
+    event_type: Literal["workflow_start"] = "workflow_start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStart(_Event):
+    """A step begins. data: attempt (1), and items (their number) for a foreach."""
+
+    event_type: Literal["step_start"] = "step_start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepComplete(_Event):
+    """A step is done and its output is stored. data: duration_ms, attempts, output."""
+
+    event_type: Literal["step_complete"] = "step_complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFail(_Event):
+    """A step failed for good. data: duration_ms, attempts, error_type, error_message, action (that follows)."""
+
+    event_type: Literal["step_fail"] = "step_fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRetry(_Event):
+    """An attempt failed and another follows. data: attempt (that failed), delay_s, kind, error_type, error_message,
+    and item (its index) in a foreach."""
+
+    event_type: Literal["step_retry"] = "step_retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSkip(_Event):
+    """A step is skipped. data: reason."""
+
+    event_type: Literal["step_skip"] = "step_skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCancel(_Event):
+    """A running step was ended by something else. data: reason, duration_ms, attempts."""
+
+    event_type: Literal["step_cancel"] = "step_cancel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemComplete(_Event):
+    """An item of a foreach is done. data: index, done (items ended so far), total, duration_ms."""
+
+    event_type: Literal["item_complete"] = "item_complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFail(_Event):
+    """An item of a foreach ended without an output. data: index, done, total, duration_ms, status, error_type,
+    error_message."""
+
+    event_type: Literal["item_fail"] = "item_fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationStart(_Event):
+    """A contract is about to be checked. data: contract (its name), boundary ("input" or "output"), attempt."""
+
+    event_type: Literal["validation_start"] = "validation_start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationComplete(_Event):
+    """Data kept its contract. data: contract, boundary, attempt."""
+
+    event_type: Literal["validation_complete"] = "validation_complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationFail(_Event):
+    """Data broke its contract. data: contract, boundary, attempt, errors (a list of field, rule, expected)."""
+
+    event_type: Literal["validation_fail"] = "validation_fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReplaced(_Event):
+    """The planner's steps replace the part that has not run. data: number, removed, added (names of steps)."""
+
+    event_type: Literal["replan"] = "replan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowComplete(_Event):
+    """The final event, exactly one a run, however it ended. data: status, duration_ms, llm_calls, error_type,
+    error_message."""
+
+    event_type: Literal["workflow_complete"] = "workflow_complete"
+
+
+Event: TypeAlias = (
+    WorkflowStart
+    | StepStart
+    | StepComplete
+    | StepFail
+    | StepRetry
+    | StepSkip
+    | StepCancel
+    | ItemComplete
+    | ItemFail
+    | ValidationStart
+    | ValidationComplete
+    | ValidationFail
+    | PlanReplaced
+    | WorkflowComplete
+)
+
+Hook: TypeAlias = Callable[[Event], object]
+"""Called with each event, in order, on the event loop's thread: it must not block. What it returns is ignored."""

@@ -1,0 +1,96 @@
+"""Slots for attempts, shared by the runs of one event loop, and the count of model calls."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from typing import Protocol
+
+from kairos_async.exceptions import ConfigError
+
+
+class Run(Protocol):
+    """What a limiter knows of a run."""
+
+    order: int
+    """Grows from run to run: the oldest run has the smallest."""
+
+    def slot_granted(self) -> None:
+        """Use the slot that was just taken for this run. Called at most once for each `wait`."""
+
+
+class Limiter:
+    """At most `total` attempts at once, over all runs that share it; the oldest waiting run is served first.
+
+    Pass one to several workflows, as `Workflow(max_concurrency=limiter)`. It belongs to the event loop on which it is
+    used; runs on two loops at the same time need two limiters.
+
+    Args:
+        total: slots, at least 1. A slot is held while an attempt runs, not while a retry waits.
+
+    Raises:
+        ConfigError: `total` is not a whole number of at least 1.
+    """
+
+    __slots__ = ("_free", "_waiting", "total")
+
+    def __init__(self, total: int) -> None:
+        if type(total) is not int or total < 1:
+            raise ConfigError(f"A Limiter of {total!r} slots is not possible; total must be a whole number >= 1.")
+        self.total = total
+        self._free = total
+        self._waiting: list[tuple[int, Run]] = []
+
+    def __repr__(self) -> str:
+        return f"<Limiter: {self.total - self._free} of {self.total} slots in use, {len(self._waiting)} runs waiting>"
+
+    @property
+    def in_use(self) -> int:
+        """Slots that are held now."""
+        return self.total - self._free
+
+    def take(self, run: Run) -> bool:
+        """Take a slot for the run if one is free; else let the run wait for one. Never blocks."""
+        if self._free:
+            self._free -= 1
+            return True
+        if all(waiting is not run for _, waiting in self._waiting):
+            heapq.heappush(self._waiting, (run.order, run))
+        return False
+
+    def release(self) -> None:
+        """Give a slot back; the oldest waiting run gets it."""
+        self._free += 1
+        if self._waiting:
+            self._free -= 1
+            heapq.heappop(self._waiting)[1].slot_granted()
+
+    def wanted_before(self, run: Run) -> bool:
+        """Whether an older run waits for the slot that this run could keep."""
+        return bool(self._waiting) and self._waiting[0][0] < run.order
+
+    def leave(self, run: Run) -> None:
+        """The run has ended and waits no longer."""
+        self._waiting = [entry for entry in self._waiting if entry[1] is not run]
+        heapq.heapify(self._waiting)
+
+
+class Meter:
+    """Counts the model calls of a run, from any thread."""
+
+    __slots__ = ("_lock", "total")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.total = 0
+
+    def add(self, calls: int) -> None:
+        """Count more calls.
+
+        Raises:
+            ConfigError: `calls` is not a whole number of at least 0.
+        """
+        if type(calls) is not int or calls < 0:
+            raise ConfigError(f"count_llm_calls({calls!r}): the number of calls must be a whole number >= 0.")
+        with self._lock:
+            self.total += calls

@@ -1,0 +1,241 @@
+"""What comes out of a run: the result, each step's, each attempt's, and each item's of a foreach."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, cast, overload
+
+from pydantic import Field, GetCoreSchemaHandler, InstanceOf, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
+
+from kairos_async._types import JSONValue
+from kairos_async.exceptions import ConfigError, ExecutionError
+from kairos_async.security import Redactor
+
+SCHEMA_VERSION: Final = 1
+"""Of `WorkflowResult.to_dict()`; grows when a reader of the old form would misread the new one."""
+
+
+class WorkflowStatus(enum.StrEnum):
+    """The state of a run."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """Only in the final event: a caller that cancels a run gets its own exception, not a result."""
+
+
+class StepStatus(enum.StrEnum):
+    """The state of a step, or of one item of a foreach."""
+
+    COMPLETED = "completed"
+    FAILED_FINAL = "failed_final"
+    """Failed, after all retries that its policy allows."""
+    SKIPPED = "skipped"
+    """Did not run, returned `SKIP`, or failed under a policy that skips."""
+    CANCELLED = "cancelled"
+    """Was running when the run, or its foreach, was ended."""
+
+
+class AttemptStatus(enum.StrEnum):
+    """How one call of an action ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of a step's action. `attempt_number` counts from 1; the error's texts are sanitised."""
+
+    attempt_number: int
+    status: AttemptStatus
+    duration_ms: float
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    """How one item of a foreach ended. `output` is None unless it COMPLETED."""
+
+    index: int
+    status: StepStatus
+    duration_ms: float
+    output: JSONValue = field(default=None, repr=False)
+    attempts: tuple[Attempt, ...] = ()
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+class ItemOutcomes(Sequence[ItemOutcome]):
+    """The outcomes of all items of a foreach, in the order of the items.
+
+    An item that completed at its first attempt, which is nearly every item of a healthy run, is kept as one number
+    and made into an `ItemOutcome` when it is read; a foreach over a million items would hold a million objects else.
+    """
+
+    __slots__ = ("_durations", "_exceptional", "_outputs")
+
+    def __init__(
+        self, outputs: Sequence[JSONValue], durations_ms: Sequence[float], exceptional: Mapping[int, ItemOutcome]
+    ) -> None:
+        self._outputs = outputs
+        self._durations = array("d", durations_ms)
+        self._exceptional = dict(exceptional)
+
+    def __len__(self) -> int:
+        return len(self._durations)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemOutcome: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ItemOutcome]: ...
+    def __getitem__(self, index: int | slice) -> ItemOutcome | list[ItemOutcome]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        if (kept := self._exceptional.get(position)) is not None:
+            return kept
+        duration = self._durations[position]
+        attempts = (Attempt(1, AttemptStatus.SUCCESS, duration),)
+        return ItemOutcome(position, StepStatus.COMPLETED, duration, self._outputs[position], attempts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ItemOutcomes) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<ItemOutcomes: {len(self)} items, {len(self._exceptional)} not completed at the first attempt>"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            cls.from_items,
+            handler(list[ItemOutcome]),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                list, return_schema=handler(list[ItemOutcome])
+            ),
+        )
+
+    @classmethod
+    def from_items(cls, items: Sequence[ItemOutcome]) -> ItemOutcomes:
+        """The same outcomes, from objects, in the order of their indices."""
+        return cls([i.output for i in items], [i.duration_ms for i in items], dict(enumerate(items)))
+
+    @property
+    def exceptional(self) -> tuple[ItemOutcome, ...]:
+        """The items that did not complete at their first attempt, by index. Reading it costs nothing per other item."""
+        return tuple(self._exceptional[i] for i in sorted(self._exceptional))
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """How one step ended.
+
+    `output` is the validated JSON value, None unless the step COMPLETED. `attempts` is empty for a step that never
+    ran and for a foreach, whose `items` have them. `started_ms` counts from the start of the run, None if the step
+    never ran; `duration_ms` includes waiting for retries. `reason` says why a step is SKIPPED or CANCELLED.
+    """
+
+    name: str
+    status: StepStatus
+    output: JSONValue = field(default=None, repr=False)
+    attempts: tuple[Attempt, ...] = ()
+    items: ItemOutcomes | None = None
+    started_ms: float | None = None
+    duration_ms: float = 0.0
+    error_type: str | None = None
+    error_message: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replan:
+    """One re-plan of a run: the step whose failure caused it, and the names of the steps taken out and put in."""
+
+    number: int
+    failed: StepResult
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class WorkflowResult:
+    """How a run ended.
+
+    `output` and the outputs in `step_results` are the real values; `final_state`, `to_dict()` and `repr()` are
+    redacted. `step_results` has every step of the final plan, in the order of declaration. `error_type` and
+    `error_message` say what ended a FAILED run. `warnings` has one line for each hook that raised.
+    """
+
+    run_id: str
+    workflow: str
+    status: WorkflowStatus
+    output: JSONValue = None
+    step_results: dict[str, StepResult] = field(default_factory=dict)
+    duration_ms: float = 0.0
+    llm_calls: int = 0
+    error_type: str | None = None
+    error_message: str | None = None
+    replans: tuple[Replan, ...] = ()
+    warnings: tuple[str, ...] = ()
+    _state: Annotated[dict[str, JSONValue], Field(exclude=True)] = field(default_factory=dict)
+    _redactor: Annotated[InstanceOf[Redactor], Field(exclude=True)] = field(default_factory=Redactor, compare=False)
+
+    def __repr__(self) -> str:
+        tally = Counter(step.status for step in self.step_results.values())
+        counts = ", ".join(f"{tally[status]} {status}" for status in StepStatus if tally[status])
+        return f"<WorkflowResult of {self.workflow!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
+
+    @property
+    def final_state(self) -> dict[str, JSONValue]:
+        """Every key of the run's state with its newest value, redacted: inputs, outputs, and what steps wrote."""
+        return cast(dict[str, JSONValue], self._redactor.redact(self._state))
+
+    def raise_for_status(self) -> WorkflowResult:
+        """Return the result itself if the run is COMPLETE.
+
+        Raises:
+            ExecutionError: the run FAILED; the message names the workflow and the failure.
+        """
+        if self.status is WorkflowStatus.COMPLETE:
+            return self
+        raise ExecutionError(f"Workflow {self.workflow!r} {self.status}: {self.error_type}: {self.error_message}")
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """The whole result as JSON data, redacted, with a `schema_version`."""
+        exported = _adapter().dump_python(self, mode="json")
+        whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": self._state}
+        return cast(dict[str, JSONValue], self._redactor.redact(whole))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> WorkflowResult:
+        """The result from what `to_dict` gave. Its values are the redacted ones.
+
+        Raises:
+            ConfigError: the data is not such a result, or one of another schema version.
+        """
+        parts = dict(data)
+        if (version := parts.pop("schema_version", None)) != SCHEMA_VERSION:
+            raise ConfigError(f"A result of schema version {version!r} cannot be read; this library reads 1.")
+        parts["_state"] = parts.pop("final_state", {})
+        try:
+            return _adapter().validate_python(parts)
+        except ValueError as error:
+            raise ConfigError(f"This is no WorkflowResult.to_dict(): {type(error).__name__}.") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[WorkflowResult]:
+    """Made on first use: building it takes longer than all the rest of this module's import."""
+    return TypeAdapter(WorkflowResult)

@@ -1,0 +1,334 @@
+"""The graph of a workflow: its edges, whether it is valid, and what follows from its shape.
+
+This is the only judge of a graph. It finds everything that is wrong in one pass, in time linear in steps and edges
+for graphs in which every key has one writer.
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from kairos_async.exceptions import PlanError
+from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
+from kairos_async.step import Step, is_async
+
+_NO_STEPS: Final[tuple[str, ...]] = ()
+
+
+class Node:
+    """A step in its graph, with all that a run asks of it worked out. Immutable once its graph is built.
+
+    Attributes:
+        index: position in the order of declaration.
+        needs: indices of the steps that must have ended before, sorted.
+        successors: indices of the steps that need this one, in the order of declaration.
+        required: keys without which the step cannot run: of its input contract, and the one of its foreach.
+        remaining: expected seconds of the longest path from the start of this step to an end of the graph.
+    """
+
+    __slots__ = (
+        "action",
+        "foreach",
+        "graph",
+        "index",
+        "input_contract",
+        "input_subject",
+        "is_async",
+        "name",
+        "needs",
+        "output_contract",
+        "output_subject",
+        "policy",
+        "reads",
+        "remaining",
+        "required",
+        "step",
+        "successors",
+        "timeout",
+        "writes",
+    )
+
+    def __init__(self, index: int, step: Step, graph: TaskGraph, policy: FailurePolicy) -> None:
+        self.index = index
+        self.step = step
+        self.graph = graph
+        self.name = step.name
+        self.action = step.action
+        self.is_async = is_async(step.action)
+        self.reads = step.read_keys
+        self.writes = step.write_keys
+        self.foreach = step.foreach
+        self.timeout = step.timeout
+        self.policy = step.failure_policy or policy
+        self.input_contract = step.input_contract
+        self.output_contract = step.output_contract
+        self.input_subject = f"The input of step {step.name!r}"
+        self.output_subject = f"The output of step {step.name!r}"
+        contract_keys = step.input_contract.required if step.input_contract else frozenset[str]()
+        self.required = contract_keys | {step.foreach} if step.foreach else contract_keys
+        self.needs: tuple[int, ...] = ()
+        self.successors: list[int] = []
+        self.remaining = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Node {self.index} {self.name!r}>"
+
+    @property
+    def node(self) -> Node:
+        """The node itself: a step that is ready is one kind of unit that waits for a slot."""
+        return self
+
+    def upstream(self, step: str) -> bool:
+        """Whether the step of this name is upstream of this one."""
+        other = self.graph.index.get(step)
+        if other is None:
+            return False
+        position = bisect.bisect_left(self.needs, other)
+        if position < len(self.needs) and self.needs[position] == other:
+            return True
+        return self.graph.reaches(other, self.index)
+
+    def providers(self, key: str) -> tuple[str, ...]:
+        """The steps that declare that they produce the key: as their name, or in write_keys."""
+        return (key,) if key in self.graph.index else self.graph.writers.get(key, _NO_STEPS)
+
+    def is_step(self, key: str) -> bool:
+        """Whether the key is the name of a step of the graph."""
+        return key in self.graph.index
+
+
+class TaskGraph:
+    """The validated graph of steps.
+
+    Args:
+        steps: in the order of declaration.
+        subject: how messages name the graph.
+        failure_policy: of steps that have none of their own.
+
+    Attributes:
+        nodes: in the order of declaration.
+        index: from a step's name to its position.
+        writers: from a key to the steps that declare to write it.
+        order: positions in a topological order; among steps that are free at once, the order of declaration.
+
+    Raises:
+        PlanError: duplicate names, unknown or self dependencies, cycles (with the path), write-write conflicts, a
+            foreach that its read_keys leave out. All problems are in `.problems`.
+    """
+
+    def __init__(
+        self, steps: Iterable[Step], *, subject: str = "The graph", failure_policy: FailurePolicy | None = None
+    ) -> None:
+        policy = failure_policy or KAIROS_DEFAULTS
+        self.failure_policy = policy
+        self.nodes: list[Node] = []
+        self.index: dict[str, int] = {}
+        self.writers: dict[str, tuple[str, ...]] = {}
+        problems: list[str] = []
+        for step in steps:
+            if step.name in self.index:
+                problems.append(f"step name {step.name!r} is used twice; names are unique.")
+                continue
+            self.index[step.name] = len(self.nodes)
+            self.nodes.append(Node(len(self.nodes), step, self, policy))
+        if not self.nodes:
+            problems.append("it has no steps; give it at least one.")
+        self._collect_writers()
+        self._connect(problems)
+        self.order = self._sort()
+        self._connect_writers()
+        self._find_cycle(problems)
+        if not problems:
+            self._find_write_conflicts(problems)
+        if problems:
+            raise PlanError(subject, problems)
+        self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
+        if self.has_hints:
+            self._measure_paths()
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        return f"<TaskGraph: {len(self.nodes)} steps, {sum(len(node.needs) for node in self.nodes)} edges>"
+
+    def needs(self, step: str) -> tuple[str, ...]:
+        """The names of the steps that the step of this name needs directly."""
+        return tuple(self.nodes[i].name for i in self.nodes[self.index[step]].needs)
+
+    def reaches(self, start: int, end: int) -> bool:
+        """Whether a path leads from one position to the other. Visits only steps between the two in `order`."""
+        rank = self._rank
+        if rank[start] >= rank[end]:
+            return False
+        seen = {end}
+        pending = [end]
+        while pending:
+            for need in self.nodes[pending.pop()].needs:
+                if need == start:
+                    return True
+                if need not in seen and rank[need] > rank[start]:
+                    seen.add(need)
+                    pending.append(need)
+        return False
+
+    def missing_inputs(self, given: Iterable[str]) -> list[str]:
+        """What is wrong with a run's inputs, a sentence each: names of steps, and foreach keys that nobody gives."""
+        keys = set(given)
+        problems = [f"input {key!r} has the name of a step; rename one of them." for key in sorted(keys & set(self.index))]
+        for node in self.nodes:
+            key = node.foreach
+            if key is None or key in self.index or key in self.writers or key in keys:
+                continue
+            if not self._may_be_written(node):
+                problems.append(
+                    f"step {node.name!r} has foreach={key!r}, which is no step, no input and no key that a step "
+                    f"before it could write.{_suggest(key, [*keys, *self.index])}"
+                )
+        return problems
+
+    def _may_be_written(self, node: Node) -> bool:
+        """Whether a step upstream writes keys that it does not declare."""
+        seen = set(node.needs)
+        pending = list(seen)
+        while pending:
+            before = self.nodes[pending.pop()]
+            if before.writes is None:
+                return True
+            fresh = set(before.needs) - seen
+            seen |= fresh
+            pending.extend(fresh)
+        return False
+
+    def _collect_writers(self) -> None:
+        writers: dict[str, list[str]] = {}
+        for node in self.nodes:
+            for key in node.writes or ():
+                writers.setdefault(key, []).append(node.name)
+        self.writers = {key: tuple(names) for key, names in writers.items()}
+
+    def _connect(self, problems: list[str]) -> None:
+        """Draw the edges that name a step: depends_on, foreach, read_keys."""
+        for node in self.nodes:
+            step = node.step
+            named = dict.fromkeys(step.depends_on)
+            named.update((key, None) for key in sorted(step.read_keys or ()) if key in self.index)
+            if step.foreach is not None and step.foreach in self.index:
+                named[step.foreach] = None
+            if step.foreach is not None and step.read_keys is not None and step.foreach not in step.read_keys:
+                problems.append(f"step {step.name!r} has foreach={step.foreach!r}, which its read_keys leave out; add it.")
+            for key in sorted(set(self.index) & (step.write_keys or frozenset())):
+                problems.append(f"step {step.name!r} has {key!r} in its write_keys, which is the name of a step.")
+            needs = set()
+            for name in named:
+                if name == step.name:
+                    problems.append(f"step {name!r} depends on itself.")
+                elif name in self.index:
+                    needs.add(self.index[name])
+                else:
+                    problems.append(
+                        f"step {step.name!r} depends on {name!r}, which is not a step.{_suggest(name, self.index)}"
+                    )
+            node.needs = tuple(sorted(needs))
+        for node in self.nodes:
+            for need in node.needs:
+                self.nodes[need].successors.append(node.index)
+
+    def _connect_writers(self) -> None:
+        """Draw the edges from a step that declares to write a key to those that declare to read it.
+
+        A reader that runs before the writer anyway, by the edges that name steps, reads the older value.
+        """
+        if len(self.order) < len(self.nodes):
+            return
+        found: list[tuple[int, int]] = []
+        for node in self.nodes:
+            for key in node.reads or ():
+                for name in self.writers.get(key, ()):
+                    writer = self.index[name]
+                    if writer != node.index and writer not in node.needs and not self.reaches(node.index, writer):
+                        found.append((writer, node.index))
+        for writer, reader in dict.fromkeys(found):
+            self.nodes[reader].needs = tuple(sorted({*self.nodes[reader].needs, writer}))
+            self.nodes[writer].successors.append(reader)
+        if found:
+            for node in self.nodes:
+                node.successors.sort()
+            self.order = self._sort()
+
+    def _sort(self) -> list[int]:
+        missing = [len(node.needs) for node in self.nodes]
+        free = deque(node.index for node in self.nodes if not node.needs)
+        order: list[int] = []
+        while free:
+            current = free.popleft()
+            order.append(current)
+            for successor in self.nodes[current].successors:
+                missing[successor] -= 1
+                if not missing[successor]:
+                    free.append(successor)
+        self._rank = [0] * len(self.nodes)
+        for position, index in enumerate(order):
+            self._rank[index] = position
+        return order
+
+    def _find_cycle(self, problems: list[str]) -> None:
+        """Report one cycle with its path: from any step that was not sorted, its unsorted needs lead into one."""
+        if len(self.order) == len(self.nodes):
+            return
+        stuck = set(range(len(self.nodes))) - set(self.order)
+        current, path = min(stuck), dict[int, None]()
+        while current not in path:
+            path[current] = None
+            current = min(set(self.nodes[current].needs) & stuck)
+        walked = list(path)
+        cycle = [self.nodes[i].name for i in reversed(walked[walked.index(current) :])]
+        shift = cycle.index(min(cycle))
+        cycle = cycle[shift:] + cycle[:shift]
+        problems.append(f"steps depend on each other in a cycle: {' -> '.join([*cycle, cycle[0]])}.")
+
+    def _find_write_conflicts(self, problems: list[str]) -> None:
+        """Writers of one key must form a chain; sorted topologically, it is enough to look at neighbours."""
+        for key, names in sorted(self.writers.items()):
+            ranked = sorted((self.index[name] for name in names), key=self._rank.__getitem__)
+            for first, second in zip(ranked, ranked[1:], strict=False):
+                if not self.reaches(first, second):
+                    pair = sorted((self.nodes[first].name, self.nodes[second].name))
+                    problems.append(
+                        f"steps {pair[0]!r} and {pair[1]!r} both write key {key!r} and neither runs after the other; "
+                        "order them with depends_on, or let them write to two keys."
+                    )
+
+    def _measure_paths(self) -> None:
+        hints = [n.step.expected_seconds for n in self.nodes if n.step.expected_seconds is not None]
+        typical = sum(hints) / len(hints)
+        for index in reversed(self.order):
+            node = self.nodes[index]
+            own = typical if node.step.expected_seconds is None else node.step.expected_seconds
+            node.remaining = own + max((self.nodes[s].remaining for s in node.successors), default=0.0)
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    names: Sequence[str] = list(known)
+    close = difflib.get_close_matches(name, names[:1000], n=1)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    shown = ", ".join(repr(k) for k in names[:10]) + (", ..." if len(names) > 10 else "")
+    return f" Known: {shown or 'none'}."
+
+
+def to_mermaid(graph: TaskGraph) -> str:
+    """The graph as a Mermaid flowchart, top down; a foreach is drawn as a stack of boxes, with its key on the edge."""
+    lines = ["flowchart TD"]
+    for node in graph.nodes:
+        shape = f'@{{ shape: procs, label: "{node.name}" }}' if node.foreach else f'["{node.name}"]'
+        lines.append(f"    s{node.index}{shape}")
+    for node in graph.nodes:
+        for need in node.needs:
+            arrow = "-->|foreach|" if graph.nodes[need].name == node.foreach else "-->"
+            lines.append(f"    s{need} {arrow} s{node.index}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,260 @@
+"""The state store: JSON values by key, each with the step that wrote it.
+
+A value is copied into built-in types when it is stored and copied again when it is read, so nobody can change it from
+outside. Each key keeps one version per writer: a reader gets the newest version whose writer is upstream of it, so
+what it reads depends on the graph alone and never on which of two unordered steps was faster.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kairos_async._types import MISSING, JSONValue, Missing
+from kairos_async.contracts.dump import dump_object
+from kairos_async.exceptions import ConfigError, ScopeError, StateError
+
+MAX_DEPTH: Final = 100
+MAX_INT_BITS: Final = 14_000
+"""About 4,200 digits; Python refuses to print or parse integers beyond 4,300."""
+
+INPUTS: Final = ""
+"""The writer of the run's initial inputs. No step can have this name."""
+
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+
+
+@dataclass(frozen=True, slots=True)
+class StateLimits:
+    """Hard limits in bytes: of one value, and of all values of a run together.
+
+    A string counts its UTF-8 length, any other scalar 8 bytes, an entry of a list or dict 8 bytes more, and keys count
+    as strings.
+    """
+
+    value_bytes: int = 64 * 1024 * 1024
+    total_bytes: int = 512 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        for name in ("value_bytes", "total_bytes"):
+            limit = getattr(self, name)
+            if type(limit) is not int or limit < 1:
+                raise ConfigError(f"StateLimits {name}={limit!r} must be a whole number of bytes of at least 1.")
+
+
+DEFAULT_LIMITS: Final = StateLimits()
+
+
+class _Refused(Exception):
+    """A value that state does not hold; the path to it grows while the copy unwinds."""
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+        self.path: list[str] = []
+
+
+def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]:
+    """A complete copy of the value in exact built-in types, and its size in bytes (see `StateLimits`).
+
+    Tuples become lists; subclasses of built-in types become the built-in type; what Pydantic can dump (models,
+    dataclasses, dates, enums, ...) is dumped.
+
+    Raises:
+        StateError: the value is not JSON (NaN, infinities, bytes, sets, cycles, other objects, keys that are no
+            strings, lone surrogates), is nested over 100 levels, or is larger than `limit`.
+    """
+    budget = [limit]
+    try:
+        copied = _copy(value, 0, budget)
+        if budget[0] < 0:
+            raise _Refused(f"is larger than the limit of {limit} bytes")
+    except _Refused as refused:
+        where = "$" + "".join(reversed(refused.path))
+        raise StateError(
+            f"{subject}: the value at {where} {refused.rule}. State holds JSON values: str, int, float, bool, None, "
+            "list, and dict with str keys."
+        ) from None
+    return copied, limit - budget[0]
+
+
+def _copy(value: object, depth: int, budget: list[int]) -> JSONValue:
+    kind = type(value)
+    if kind is str:
+        budget[0] -= len(value) if value.isascii() else _utf8_length(value)  # type: ignore[attr-defined, arg-type]
+        return value  # type: ignore[return-value]
+    if kind is dict:
+        return _copy_dict(value, depth, budget)  # type: ignore[arg-type]
+    if kind is list or kind is tuple:
+        return _copy_list(value, depth, budget)  # type: ignore[arg-type]
+    budget[0] -= 8
+    if value is None or kind is bool:
+        return value  # type: ignore[return-value]
+    if kind is int:
+        if value.bit_length() > MAX_INT_BITS:  # type: ignore[attr-defined]
+            raise _Refused("is an integer of more than 4,200 digits")
+        return value  # type: ignore[return-value]
+    if kind is float:
+        if value - value != 0.0:  # type: ignore[operator]
+            raise _Refused("is NaN or infinite")
+        return value  # type: ignore[return-value]
+    return _copy(_as_builtin(value), depth, budget)
+
+
+def _copy_dict(value: dict[object, object], depth: int, budget: list[int]) -> JSONValue:
+    if depth == MAX_DEPTH:
+        raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
+    copied: dict[str, JSONValue] = {}
+    for key, item in value.items():
+        if type(key) is not str:
+            if not isinstance(key, str):
+                raise _Refused(f"has a key of type {type(key).__name__}")
+            key = str.__str__(key)
+        budget[0] -= 8 + (len(key) if key.isascii() else _utf8_length(key))
+        try:
+            copied[key] = _copy(item, depth + 1, budget)
+        except _Refused as refused:
+            refused.path.append(f".{key}")
+            raise
+        if budget[0] < 0:
+            raise _Refused("is larger than the limit")
+    return copied
+
+
+def _copy_list(value: list[object] | tuple[object, ...], depth: int, budget: list[int]) -> JSONValue:
+    if depth == MAX_DEPTH:
+        raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
+    copied: list[JSONValue] = []
+    for item in value:
+        budget[0] -= 8
+        try:
+            copied.append(_copy(item, depth + 1, budget))
+        except _Refused as refused:
+            refused.path.append(f"[{len(copied)}]")
+            raise
+        if budget[0] < 0:
+            raise _Refused("is larger than the limit")
+    return copied
+
+
+def _utf8_length(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise _Refused("has a lone surrogate, which is no Unicode text") from None
+
+
+def _as_builtin(value: object) -> object:
+    """The built-in value that stands for an object of any other type."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, dict):
+        return dict(dict.items(value))
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, (bytes, bytearray, memoryview, set, frozenset)):
+        raise _Refused(f"is of type {type(value).__name__}")
+    try:
+        return dump_object(value)
+    except ValueError:
+        raise _Refused(f"is of type {type(value).__name__}, which cannot be written as JSON") from None
+
+
+def read_copy(value: JSONValue) -> JSONValue:
+    """A copy of a stored value that shares nothing which can be changed."""
+    kind = type(value)
+    if kind is dict:
+        return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}  # type: ignore[union-attr]
+    if kind is list:
+        return [v if type(v) in _SCALARS else read_copy(v) for v in value]  # type: ignore[union-attr]
+    return value
+
+
+Upstream = Callable[[str], bool]
+"""Whether the writer of this name is upstream of the reader."""
+
+
+class StateStore:
+    """The values of one run. Steps see it only through the scoped views of their context.
+
+    Every method is safe to call from any thread. Values handed in must come from `store_copy`; values handed out are
+    the stored ones, for `read_copy`.
+    """
+
+    __slots__ = ("_lock", "_older", "_total", "_values", "_writers", "limits")
+
+    def __init__(self, inputs: Mapping[str, object] | None = None, limits: StateLimits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._values: dict[str, JSONValue] = {}
+        self._writers: dict[str, str] = {}
+        self._older: dict[str, list[tuple[str, JSONValue]]] = {}
+        self._total = 0
+        for key, value in (inputs or {}).items():
+            if type(key) is not str:
+                raise StateError(f"Input key {key!r} is not a str.")
+            copied, size = store_copy(value, limits.value_bytes, f"Input {key!r}")
+            self.commit(INPUTS, {key: copied}, size)
+
+    def read(self, key: str, upstream: Upstream) -> JSONValue | Missing:
+        """The newest version that the inputs or a writer upstream of the reader gave, or MISSING."""
+        with self._lock:
+            writer = self._writers.get(key)
+            if writer is None:
+                return MISSING
+            if writer == INPUTS or upstream(writer):
+                return self._values[key]
+            for older_writer, value in reversed(self._older.get(key, ())):
+                if older_writer == INPUTS or upstream(older_writer):
+                    return value
+            return MISSING
+
+    def keys(self, upstream: Upstream) -> Iterator[str]:
+        """The keys for which `read` gives a value."""
+        with self._lock:
+            known = list(self._writers)
+        return (key for key in known if self.read(key, upstream) is not MISSING)
+
+    def commit(self, writer: str, values: dict[str, JSONValue], size: int, upstream: Upstream | None = None) -> None:
+        """Store what one successful attempt produced, all of it or nothing.
+
+        Args:
+            writer: the step, or `INPUTS`.
+            values: from `store_copy`, by key.
+            size: of all values together, in bytes.
+            upstream: of the writer; may be None when the keys are new for certain.
+
+        Raises:
+            ScopeError: another step wrote one of the keys and neither of the two runs after the other.
+            StateError: the run's total would exceed its limit.
+        """
+        with self._lock:
+            if self._total + size > self.limits.total_bytes:
+                raise StateError(
+                    f"Storing {size} bytes of step {writer!r} would take the run's state to {self._total + size} "
+                    f"bytes; the limit is {self.limits.total_bytes}. Store less, or raise StateLimits(total_bytes=)."
+                )
+            for key in values:
+                last = self._writers.get(key, INPUTS)
+                if last not in (INPUTS, writer) and not (upstream and upstream(last)):
+                    first, second = sorted((last, writer))
+                    raise ScopeError(
+                        f"Steps {first!r} and {second!r} both write key {key!r} and neither runs after the other. "
+                        "Order them with depends_on, or write to two keys."
+                    )
+            for key, value in values.items():
+                if key in self._writers:
+                    self._older.setdefault(key, []).append((self._writers[key], self._values[key]))
+                self._writers[key] = writer
+                self._values[key] = value
+            self._total += size
+
+    def snapshot(self) -> dict[str, JSONValue]:
+        """The newest version of every key. The values are the stored ones."""
+        with self._lock:
+            return dict(self._values)

@@ -1,0 +1,236 @@
+"""What users declare: a step, its action, and `SKIP`."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import enum
+import functools
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias, TypeVar, overload
+
+from kairos_async.context import StepContext
+from kairos_async.contracts import Contract, compile_contract
+from kairos_async.exceptions import ConfigError
+from kairos_async.failure import FailurePolicy, ForeachPolicy
+
+
+class _Skip(enum.Enum):
+    SKIP = "SKIP"
+
+    def __repr__(self) -> str:
+        return "SKIP"
+
+
+SKIP: Final = _Skip.SKIP
+"""An action returns it to skip its own step: nothing is stored, dependents run without its output."""
+
+Action: TypeAlias = Callable[[StepContext], Any]
+"""Sync actions run in a worker thread, async ones on the event loop. What they return is the step's output."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_T = TypeVar("_T")
+
+
+def explain_unknown_keywords(cls: type[_T]) -> type[_T]:
+    """Make the class say which keyword it does not know and which one was meant, instead of a bare TypeError.
+
+    Type checkers go on seeing the real signature, which a `**unknown` parameter would hide from them.
+    """
+    plain = cls.__init__
+    known = frozenset(inspect.signature(plain).parameters) - {"self"}
+
+    @functools.wraps(plain)
+    def init(self: _T, *args: Any, **kwargs: Any) -> None:
+        if not kwargs.keys() <= known:
+            wrong = min(kwargs.keys() - known)
+            name = args[0] if args else kwargs.get("name")
+            close = difflib.get_close_matches(wrong, known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(sorted(known))}."
+            raise ConfigError(f"{cls.__name__} {name!r} has no parameter {wrong!r}. {hint}")
+        plain(self, *args, **kwargs)
+
+    cls.__init__ = init  # type: ignore[misc]
+    return cls
+
+
+@explain_unknown_keywords
+class Step:
+    """One node of a workflow: an action with what it needs, what it returns, and what happens when it fails.
+
+    Args:
+        name: letters, digits, `_` and `-`; unique in its workflow. The output is stored under it.
+        action: called with a `StepContext`; sync (in a worker thread) or async.
+        depends_on: steps, or their names, that must have ended before this one starts.
+        foreach: a state key or a step whose value is a list: the action runs once for each item, concurrently, and
+            the output is the list of outputs in the items' order.
+        foreach_policy: what the failure of an item means.
+        max_concurrency: items of this foreach that are under way at once; None: only the workflow's limit.
+        parallel: False means that no other `parallel=False` step of the run is active beside this one.
+        timeout: seconds for one attempt; None: no limit.
+        total_timeout: seconds for the whole step with all its attempts, delays and items; None: no limit.
+        input_contract: what the step's inputs must be: a Pydantic model or any annotation that Pydantic understands.
+            Its fields are keys of `ctx.inputs`.
+        output_contract: what the action must return (for a foreach, for each item). The validated value is stored.
+        read_keys: the complete list of keys that the step may read; None: the inputs and everything upstream. A key
+            that is a step, or that a step declares to write, also makes that step a dependency.
+        write_keys: the keys that the step may write with `ctx.state.set`; None: not restricted.
+        failure_policy: None: the workflow's.
+        expected_seconds: a hint. With hints, scarce slots go to the step with the longest remaining path.
+
+    Raises:
+        ConfigError: an argument is not valid; the message names step, argument and rule.
+    """
+
+    __slots__ = (
+        "action",
+        "depends_on",
+        "expected_seconds",
+        "failure_policy",
+        "foreach",
+        "foreach_policy",
+        "input_contract",
+        "max_concurrency",
+        "name",
+        "output_contract",
+        "parallel",
+        "read_keys",
+        "timeout",
+        "total_timeout",
+        "write_keys",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        action: Action,
+        *,
+        depends_on: Iterable[str | Step] = (),
+        foreach: str | Step | None = None,
+        foreach_policy: ForeachPolicy = ForeachPolicy.REQUIRE_ALL,
+        max_concurrency: int | None = None,
+        parallel: bool = True,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        input_contract: object = None,
+        output_contract: object = None,
+        read_keys: Iterable[str | Step] | None = None,
+        write_keys: Iterable[str] | None = None,
+        failure_policy: FailurePolicy | None = None,
+        expected_seconds: float | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(f"Step name {name!r} is not valid: use letters, digits, '_' and '-', at least one.")
+        self.name = name
+        self.action = _checked_action(name, action)
+        self.depends_on = _names(name, "depends_on", depends_on)
+        self.foreach = None if foreach is None else _names(name, "foreach", (foreach,))[0]
+        self.foreach_policy = _one_of(name, "foreach_policy", foreach_policy, ForeachPolicy)
+        if max_concurrency is not None and (type(max_concurrency) is not int or max_concurrency < 1):
+            raise ConfigError(f"Step {name!r}: max_concurrency={max_concurrency!r} must be a whole number >= 1 or None.")
+        if max_concurrency is not None and foreach is None:
+            raise ConfigError(f"Step {name!r}: max_concurrency bounds the items of a foreach, and it has no foreach.")
+        self.max_concurrency = max_concurrency
+        if type(parallel) is not bool:
+            raise ConfigError(f"Step {name!r}: parallel={parallel!r} must be True or False.")
+        self.parallel = parallel
+        self.timeout = _seconds(name, "timeout", timeout)
+        self.total_timeout = _seconds(name, "total_timeout", total_timeout)
+        self.input_contract = _compiled(name, "input_contract", input_contract)
+        self.output_contract = _compiled(name, "output_contract", output_contract)
+        self.read_keys = None if read_keys is None else frozenset(_names(name, "read_keys", read_keys))
+        self.write_keys = None if write_keys is None else frozenset(_names(name, "write_keys", write_keys))
+        if failure_policy is not None and not isinstance(failure_policy, FailurePolicy):
+            raise ConfigError(f"Step {name!r}: failure_policy={failure_policy!r} must be a FailurePolicy.")
+        self.failure_policy = failure_policy
+        self.expected_seconds = _seconds(name, "expected_seconds", expected_seconds, least=0.0)
+
+    def __repr__(self) -> str:
+        return f"<Step {self.name!r}>"
+
+    def with_expected_seconds(self, seconds: float | None) -> Step:
+        """The same step with this hint, if it has none of its own."""
+        if seconds is None or self.expected_seconds is not None:
+            return self
+        twin = copy.copy(self)
+        twin.expected_seconds = seconds
+        return twin
+
+
+def _checked_action(step: str, action: object) -> Action:
+    if not callable(action):
+        raise ConfigError(f"Step {step!r}: its action {action!r} is not callable. Pass the function, without calling it.")
+    if inspect.isgeneratorfunction(action) or inspect.isasyncgenfunction(action):
+        raise ConfigError(f"Step {step!r}: its action yields. An action returns its output, once.")
+    return action
+
+
+def _names(step: str, argument: str, given: Iterable[str | Step]) -> tuple[str, ...]:
+    if isinstance(given, (str, Step)) or not isinstance(given, Iterable):
+        raise ConfigError(f"Step {step!r}: {argument}={given!r} must be a list, such as {argument}=[{given!r}].")
+    names = []
+    for entry in given:
+        key = entry.name if isinstance(entry, Step) else entry
+        if type(key) is not str or not key:
+            raise ConfigError(f"Step {step!r}: {argument} has {entry!r}; it takes names (str) and steps.")
+        names.append(key)
+    return tuple(dict.fromkeys(names))
+
+
+def _one_of(step: str, argument: str, value: object, kind: type[ForeachPolicy]) -> ForeachPolicy:
+    if isinstance(value, str) and value in kind.__members__.values():
+        return kind(value)
+    raise ConfigError(f"Step {step!r}: {argument}={value!r} is not one of {', '.join(map(str, kind.__members__))}.")
+
+
+def _seconds(step: str, argument: str, value: object, least: float | None = None) -> float | None:
+    if value is None:
+        return None
+    valid = type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    if not valid or (value <= 0 if least is None else value < least):  # type: ignore[operator]
+        bound = "> 0" if least is None else f">= {least:g}"
+        raise ConfigError(f"Step {step!r}: {argument}={value!r} must be a finite number of seconds {bound}, or None.")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _compiled(step: str, argument: str, spec: object) -> Contract | None:
+    if spec is None:
+        return None
+    try:
+        return compile_contract(spec)
+    except ConfigError as error:
+        raise ConfigError(f"Step {step!r}: {argument}: {error}") from error
+
+
+def is_async(action: Action) -> bool:
+    """Whether calling the action gives a coroutine: a coroutine function, a partial of one, or such a `__call__`."""
+    while isinstance(action, functools.partial):
+        action = action.func
+    return inspect.iscoroutinefunction(action) or inspect.iscoroutinefunction(getattr(action, "__call__", None))  # noqa: B004
+
+
+@overload
+def step(action: Action, /) -> Step: ...
+@overload
+def step(*, name: str | None = None, **declared: Any) -> Callable[[Action], Step]: ...
+def step(action: Action | None = None, /, *, name: str | None = None, **declared: Any) -> Any:
+    """Make a function a step: `@step`, or `@step(depends_on=[...], ...)` with the keywords of `Step`.
+
+    The step's name is the function's, unless `name` is given. The function itself stays reachable as `.action`.
+
+    Raises:
+        ConfigError: as `Step`.
+    """
+    if action is not None:
+        return Step(name or _function_name(action), action)
+    return lambda function: Step(name or _function_name(function), function, **declared)
+
+
+def _function_name(action: object) -> str:
+    found = getattr(action, "__name__", None)
+    if found is None:
+        raise ConfigError(f"@step: {action!r} has no __name__; give the step a name with @step(name=...).")
+    return str(found)
