@@ -1,0 +1,68 @@
+"""Contract-enforced workflows for asyncio and trio, with automatic recovery.
+
+    workflow = Workflow("hello", [Step("greet", greet), Step("shout", shout, depends_on=["greet"])])
+    result = await workflow.run({"name": "Kairos"})
+
+`docs/design.md` in the repository explains how it works.
+"""
+
+from kairos_async._types import FieldError as FieldError
+from kairos_async._types import JSONValue as JSONValue
+from kairos_async.context import Inputs as Inputs
+from kairos_async.context import State as State
+from kairos_async.context import StepContext as StepContext
+from kairos_async.engine.replan import Planner as Planner
+from kairos_async.engine.replan import ReplanRequest as ReplanRequest
+from kairos_async.events import Event as Event
+from kairos_async.events import EventLevel as EventLevel
+from kairos_async.events import Hook as Hook
+from kairos_async.events import ItemComplete as ItemComplete
+from kairos_async.events import ItemFail as ItemFail
+from kairos_async.events import PlanReplaced as PlanReplaced
+from kairos_async.events import StepCancel as StepCancel
+from kairos_async.events import StepComplete as StepComplete
+from kairos_async.events import StepFail as StepFail
+from kairos_async.events import StepRetry as StepRetry
+from kairos_async.events import StepSkip as StepSkip
+from kairos_async.events import StepStart as StepStart
+from kairos_async.events import ValidationComplete as ValidationComplete
+from kairos_async.events import ValidationFail as ValidationFail
+from kairos_async.events import ValidationStart as ValidationStart
+from kairos_async.events import WorkflowComplete as WorkflowComplete
+from kairos_async.events import WorkflowStart as WorkflowStart
+from kairos_async.exceptions import ConfigError as ConfigError
+from kairos_async.exceptions import ExecutionError as ExecutionError
+from kairos_async.exceptions import KairosError as KairosError
+from kairos_async.exceptions import PlanError as PlanError
+from kairos_async.exceptions import PolicyError as PolicyError
+from kairos_async.exceptions import ScopeError as ScopeError
+from kairos_async.exceptions import SecurityError as SecurityError
+from kairos_async.exceptions import StateError as StateError
+from kairos_async.exceptions import StepTimeoutError as StepTimeoutError
+from kairos_async.exceptions import ValidationError as ValidationError
+from kairos_async.failure import KAIROS_DEFAULTS as KAIROS_DEFAULTS
+from kairos_async.failure import Failure as Failure
+from kairos_async.failure import FailureAction as FailureAction
+from kairos_async.failure import FailureKind as FailureKind
+from kairos_async.failure import FailurePolicy as FailurePolicy
+from kairos_async.failure import ForeachPolicy as ForeachPolicy
+from kairos_async.limits import Limiter as Limiter
+from kairos_async.outcomes import Attempt as Attempt
+from kairos_async.outcomes import AttemptStatus as AttemptStatus
+from kairos_async.outcomes import ItemOutcome as ItemOutcome
+from kairos_async.outcomes import ItemOutcomes as ItemOutcomes
+from kairos_async.outcomes import Replan as Replan
+from kairos_async.outcomes import StepResult as StepResult
+from kairos_async.outcomes import StepStatus as StepStatus
+from kairos_async.outcomes import WorkflowResult as WorkflowResult
+from kairos_async.outcomes import WorkflowStatus as WorkflowStatus
+from kairos_async.plan import TaskGraph as TaskGraph
+from kairos_async.state import StateLimits as StateLimits
+from kairos_async.state import StateStore as StateStore
+from kairos_async.step import SKIP as SKIP
+from kairos_async.step import Action as Action
+from kairos_async.step import Step as Step
+from kairos_async.step import step as step
+from kairos_async.workflow import Workflow as Workflow
+
+__version__ = "0.1.0"

@@ -1,0 +1,211 @@
+"""The items of a foreach: concurrent, bounded, and ordered in their results.
+
+A foreach holds no task of its own. It waits in the ready queue like a step; each time a slot is free it hands out the
+next item and queues again behind the others, so that a long list never holds back the rest of the graph, and at most
+as many items as have a slot, or wait for a retry, are in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import anyio
+
+from kairos_async._types import JSONValue
+from kairos_async.engine.attempt import Call, RunServices
+from kairos_async.engine.runner import Settled, explain, give_up, settle
+from kairos_async.engine.slots import Slot
+from kairos_async.events import EventLevel, ItemComplete, ItemFail
+from kairos_async.exceptions import ScopeError, StateError
+from kairos_async.failure import Failure, ForeachPolicy
+from kairos_async.outcomes import ItemOutcome, ItemOutcomes, StepStatus
+from kairos_async.plan import Node
+
+
+class Fanout:
+    """A foreach under way.
+
+    Attributes:
+        items: the stored list; each item is copied for its action.
+        outputs: by position; None where an item has not completed.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_deadline",
+        "_durations",
+        "_ended",
+        "_exceptional",
+        "_failed",
+        "_limit",
+        "_next",
+        "_queued",
+        "_running",
+        "_scopes",
+        "_size",
+        "_writes",
+        "items",
+        "node",
+        "outputs",
+        "run",
+        "started",
+    )
+
+    def __init__(self, run: RunServices, node: Node, items: list[JSONValue]) -> None:
+        self.run = run
+        self.node = node
+        self.items = items
+        self.started = run.now()
+        self.outputs: list[JSONValue] = [None] * len(items)
+        total = node.step.total_timeout
+        self._deadline = math.inf if total is None else self.started + total
+        self._durations = array("d", [math.nan]) * len(items)
+        self._exceptional: dict[int, ItemOutcome] = {}
+        self._failed: dict[int, Settled] = {}
+        self._limit = node.step.max_concurrency or len(items)
+        self._next = self._running = self._ended = self._size = 0
+        self._queued = False
+        self._writes: list[tuple[int, dict[str, JSONValue], int]] = []
+        self._scopes: set[anyio.CancelScope] | None = (
+            set() if node.step.foreach_policy is ForeachPolicy.FAIL_FAST else None
+        )
+        self._calls: dict[int, Call] = {}
+
+    def offer(self) -> None:
+        """Queue for a slot if an item may start and none is queued."""
+        if not self._queued and self._next < len(self.items) and self._running < self._limit and not self._stopped:
+            self._queued = True
+            self.run.schedule.push(self)
+
+    def claim(self) -> int:
+        """The position of the item that uses the slot; called when the foreach leaves the queue."""
+        index = self._next
+        self._next += 1
+        self._running += 1
+        self._queued = False
+        self.offer()
+        return index
+
+    @property
+    def _stopped(self) -> bool:
+        return self._scopes is not None and bool(self._failed)
+
+    async def run_item(self, index: int, slot: Slot) -> bool:
+        """Run one item to its outcome. True if it was the last one and the foreach has ended."""
+        call = Call(self.run, self.node, slot, self._deadline, self.items[index], index)
+        self._calls[index] = call
+        try:
+            settled = await self._settle(call)
+        except BaseException:
+            self._note(call, StepStatus.CANCELLED, None)
+            raise
+        self._running -= 1
+        if settled is None:
+            self._note(call, StepStatus.CANCELLED, None)
+        else:
+            self._record(call, settled)
+        self.offer()
+        return self._running == 0 and (self._stopped or self._ended == len(self.items))
+
+    async def _settle(self, call: Call) -> Settled | None:
+        """The item's outcome, or None if another item's failure ended it."""
+        if self._scopes is None:
+            return await settle(call)
+        if self._stopped:
+            return None
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                return await settle(call)
+            finally:
+                self._scopes.discard(scope)
+        return None
+
+    def _record(self, call: Call, settled: Settled) -> None:
+        index = call.index
+        assert index is not None
+        if settled.produced is not None and settled.status is StepStatus.COMPLETED:
+            produced = settled.produced
+            self.outputs[index] = produced.output
+            self._size += produced.size + 8
+            if produced.written is not None:
+                self._writes.append((index, produced.written, produced.written_size))
+        elif settled.status is StepStatus.FAILED_FINAL:
+            self._failed[index] = settled
+            for scope in self._scopes or ():
+                scope.cancel()
+        self._note(call, settled.status, settled.failure)
+
+    def _note(self, call: Call, status: StepStatus, failure: Failure | None) -> None:
+        index = call.index
+        assert index is not None
+        del self._calls[index]
+        self._ended += 1
+        duration_ms = (self.run.now() - call.started) * 1000
+        self._durations[index] = duration_ms
+        if status is not StepStatus.COMPLETED or len(call.attempts) > 1:
+            self._exceptional[index] = ItemOutcome(
+                index,
+                status,
+                duration_ms,
+                self.outputs[index],
+                tuple(call.attempts),
+                failure.error_type if failure else None,
+                failure.error_message if failure else None,
+            )
+        if self.run.hooks:
+            self._announce(index, status, duration_ms, failure)
+
+    def _announce(self, index: int, status: StepStatus, duration_ms: float, failure: Failure | None) -> None:
+        data: dict[str, JSONValue] = {
+            "index": index,
+            "done": self._ended,
+            "total": len(self.items),
+            "duration_ms": duration_ms,
+        }
+        if status is StepStatus.COMPLETED:
+            self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data)
+            return
+        data["status"] = status.value
+        data["error_type"] = failure.error_type if failure else None
+        data["error_message"] = failure.error_message if failure else None
+        self.run.emit(ItemFail, self.node.name, EventLevel.WARN, data)
+
+    def outcomes(self) -> ItemOutcomes:
+        """Every item's outcome; SKIPPED for those that never started."""
+        return ItemOutcomes(self.outputs, self._durations, self._exceptional)
+
+    def conclude(self) -> Settled:
+        """The outcome of the step as a whole; commits its output and its items' writes if it completed."""
+        partial = self.node.step.foreach_policy is ForeachPolicy.ALLOW_PARTIAL
+        if self._failed and not partial:
+            first = self._failed[min(self._failed)]
+            return Settled(StepStatus.FAILED_FINAL, failure=first.failure, action=first.action)
+        try:
+            self._commit()
+        except StateError as error:
+            return give_up(explain(self.run, self.node.name, error, 1), self.node.policy.fallback_action)
+        return Settled(StepStatus.COMPLETED)
+
+    def _commit(self) -> None:
+        limit = self.run.store.limits.value_bytes
+        if self._size > limit:
+            raise StateError(
+                f"{self.node.output_subject}: its {len(self.items)} outputs have {self._size} bytes together; the "
+                f"limit of one value is {limit}."
+            )
+        writers: dict[str, int] = {}
+        values: dict[str, JSONValue] = {}
+        for index, written, _ in sorted(self._writes, key=lambda entry: entry[0]):
+            for key in written:
+                if key in writers:
+                    raise ScopeError(
+                        f"Items {writers[key]} and {index} of step {self.node.name!r} both write key {key!r}, and items "
+                        "have no order. Return the values and combine them in a step that follows."
+                    )
+                writers[key] = index
+            values.update(written)
+        values[self.node.name] = self.outputs
+        self.run.commit(self.node, values, self._size + sum(size for _, _, size in self._writes))
+

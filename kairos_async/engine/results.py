@@ -1,0 +1,165 @@
+"""Results, and the events that tell of them, made from what a run has recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kairos_async._types import JSONValue
+from kairos_async.engine.attempt import Call, RunServices
+from kairos_async.engine.fanout import Fanout
+from kairos_async.engine.runner import Settled
+from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip
+from kairos_async.failure import Failure, FailureKind
+from kairos_async.outcomes import Replan, StepResult, StepStatus, WorkflowResult, WorkflowStatus
+from kairos_async.plan import TaskGraph
+
+
+class RunRecord(RunServices, Protocol):
+    """What a run has recorded."""
+
+    workflow: str
+    output_step: str | None
+    graph: TaskGraph
+    started: float
+    active: dict[str, Call | Fanout]
+    results: dict[str, StepResult]
+    replans: list[Replan]
+    failure: Failure | None
+
+
+def step_result(run: RunRecord, call: Call, settled: Settled) -> StepResult:
+    """The result of a plain step; its output is in the store already."""
+    failure = settled.failure
+    return StepResult(
+        call.node.name,
+        settled.status,
+        settled.produced.output if settled.produced is not None else None,
+        tuple(call.attempts),
+        None,
+        (call.started - run.started) * 1000,
+        (run.now() - call.started) * 1000,
+        failure.error_type if failure else None,
+        failure.error_message if failure else None,
+        _reason(settled),
+    )
+
+
+def fanout_result(run: RunRecord, fanout: Fanout, settled: Settled) -> StepResult:
+    """The result of a foreach, with its items' outcomes."""
+    failure = settled.failure
+    return StepResult(
+        fanout.node.name,
+        settled.status,
+        fanout.outputs if settled.status is StepStatus.COMPLETED else None,
+        items=fanout.outcomes(),
+        started_ms=(fanout.started - run.started) * 1000,
+        duration_ms=(run.now() - fanout.started) * 1000,
+        error_type=failure.error_type if failure else None,
+        error_message=failure.error_message if failure else None,
+        reason=_reason(settled),
+    )
+
+
+def _reason(settled: Settled) -> str | None:
+    if settled.status is not StepStatus.SKIPPED:
+        return None
+    return "its action returned SKIP" if settled.failure is None else "it failed, and its policy skips it"
+
+
+def announce(run: RunRecord, result: StepResult, settled: Settled | None) -> None:
+    """Emit the event that a step has ended."""
+    data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
+    if result.status is StepStatus.COMPLETED:
+        run.emit(StepComplete, result.name, EventLevel.INFO, {**data, "output": result.output})
+    elif result.status is StepStatus.CANCELLED:
+        run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
+    elif result.status is StepStatus.SKIPPED:
+        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason})
+    else:
+        action = settled.action.value if settled is not None and settled.action is not None else None
+        error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
+        run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})
+
+
+def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:
+    """Give a result to every step that has none: it was running, or has not run."""
+    if len(run.results) == len(run.graph):
+        return
+    ended_by = _ended_by(run, status)
+    failed = run.failure.step if run.failure is not None else ""
+    for node in run.graph.nodes:
+        if node.name in run.results:
+            continue
+        active = run.active.get(node.name)
+        if active is not None:
+            result = _cancelled(run, active, ended_by)
+        elif failed in run.graph.index and node.upstream(failed):
+            result = StepResult(node.name, StepStatus.SKIPPED, reason=f"step {failed!r}, upstream of it, failed")
+        else:
+            result = StepResult(node.name, StepStatus.SKIPPED, reason=ended_by)
+        run.results[node.name] = result
+        if run.hooks:
+            announce(run, result, None)
+
+
+def _cancelled(run: RunRecord, active: Call | Fanout, reason: str) -> StepResult:
+    return StepResult(
+        active.node.name,
+        StepStatus.CANCELLED,
+        attempts=tuple(active.attempts) if isinstance(active, Call) else (),
+        items=active.outcomes() if isinstance(active, Fanout) else None,
+        started_ms=(active.started - run.started) * 1000,
+        duration_ms=(run.now() - active.started) * 1000,
+        reason=reason,
+    )
+
+
+def _ended_by(run: RunRecord, status: WorkflowStatus) -> str:
+    failure = run.failure
+    if status is WorkflowStatus.CANCELLED or failure is None:
+        return "the run was cancelled"
+    if failure.kind is FailureKind.TIMEOUT and not failure.step:
+        return "the run's time was up"
+    return f"the run was aborted: step {failure.step!r} failed"
+
+
+def workflow_result(run: RunRecord, status: WorkflowStatus, warnings: list[str]) -> WorkflowResult:
+    """The result of the run, once every step of its graph has one."""
+    results = {node.name: run.results[node.name] for node in run.graph.nodes}
+    failure = run.failure
+    return WorkflowResult(
+        run_id=run.run_id,
+        workflow=run.workflow,
+        status=status,
+        output=_output(run, results),
+        step_results=results,
+        duration_ms=(run.now() - run.started) * 1000,
+        llm_calls=run.meter.total,
+        error_type=failure.error_type if failure else None,
+        error_message=failure.error_message if failure else None,
+        replans=tuple(run.replans),
+        warnings=tuple(warnings),
+        _state=run.store.snapshot(),
+        _redactor=run.redactor,
+    )
+
+
+def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
+    """The data of the final event."""
+    failure = run.failure
+    return {
+        "status": status.value,
+        "duration_ms": (run.now() - run.started) * 1000,
+        "llm_calls": run.meter.total,
+        "error_type": failure.error_type if failure else None,
+        "error_message": failure.error_message if failure else None,
+    }
+
+
+def _output(run: RunRecord, results: Mapping[str, StepResult]) -> JSONValue:
+    """The output of the workflow's output step, or of the last declared step that no other step needs."""
+    if run.output_step is not None:
+        return results[run.output_step].output if run.output_step in results else None
+    last = next(node for node in reversed(run.graph.nodes) if not node.successors)
+    return results[last.name].output

@@ -1,0 +1,344 @@
+"""A run: one loop, one task group.
+
+The loop is `Run._work`. A worker task takes a unit from the ready queue, runs it, records how it ended, and goes on
+with the next unit that this made ready; only for further ones does it start tasks. So a chain of steps costs one
+task, and a run holds as many tasks as it has steps (or items) under way.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+import itertools
+import math
+import os
+from collections.abc import Mapping
+from typing import Final
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from kairos_async._types import MISSING, JSONValue
+from kairos_async.engine.attempt import Call
+from kairos_async.engine.emit import Emitter
+from kairos_async.engine.fanout import Fanout
+from kairos_async.engine.replan import Planner, replan
+from kairos_async.engine.results import (
+    announce,
+    fanout_result,
+    final_facts,
+    settle_rest,
+    step_result,
+    workflow_result,
+)
+from kairos_async.engine.runner import Settled, explain, give_up, settle
+from kairos_async.engine.schedule import Schedule, Unit
+from kairos_async.engine.slots import Resume, Slot
+from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
+from kairos_async.exceptions import StateError, StepTimeoutError
+from kairos_async.failure import Failure, FailureAction
+from kairos_async.limits import Limiter, Meter
+from kairos_async.outcomes import Replan, StepResult, StepStatus, WorkflowResult, WorkflowStatus
+from kairos_async.plan import Node, TaskGraph
+from kairos_async.security import Redactor
+from kairos_async.state import StateLimits, StateStore
+
+_YIELD_EVERY: Final = 64
+"""Units that a worker runs before it lets others have the loop: steps that never wait would keep it for themselves."""
+
+_MAX_THREADS: Final = 1000
+"""Worker threads of a run without a max_concurrency."""
+
+_order = itertools.count()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """What a workflow decides for all its runs. `timeout` is in seconds."""
+
+    workflow: str
+    graph: TaskGraph
+    concurrency: int | Limiter | None
+    limits: StateLimits
+    hooks: tuple[Hook, ...]
+    planner: Planner | None
+    output: str | None
+    sensitive_keys: tuple[str, ...]
+
+    def with_hook(self, hook: Hook) -> RunConfig:
+        """The same, with one more hook."""
+        return dataclasses.replace(self, hooks=(*self.hooks, hook))
+
+
+class Run:
+    """One run of a workflow. Made with checked inputs, executed once.
+
+    Raises:
+        StateError: an input is not JSON, or too large.
+    """
+
+    def __init__(self, config: RunConfig, inputs: Mapping[str, object], timeout: float | None) -> None:
+        self.workflow = config.workflow
+        self.output_step = config.output
+        self.planner = config.planner
+        self.input_keys = frozenset(inputs)
+        self.graph = config.graph
+        self.run_id = os.urandom(16).hex()
+        self.order = next(_order)
+        self.redactor = Redactor(config.sensitive_keys)
+        self.store = StateStore(inputs, config.limits)
+        self.meter = Meter()
+        self.hooks = config.hooks
+        self.emitter = Emitter(self.run_id, config.hooks, self.redactor)
+        self.emit = self.emitter.emit
+        self.schedule = Schedule(config.graph)
+        self.shared = isinstance(config.concurrency, Limiter)
+        for key, value in self.store.snapshot().items():
+            self.redactor.register_sensitive_parts(value, key)
+        self.limiter = Limiter(config.concurrency) if isinstance(config.concurrency, int) else config.concurrency
+        self.timeout = timeout
+        self.active: dict[str, Call | Fanout] = {}
+        self.results: dict[str, StepResult] = {}
+        self.replans: list[Replan] = []
+        self.planning = 0
+        self.replan_lock = anyio.Lock()
+        self.failure: Failure | None = None
+        self._without_output: set[str] = set()
+        self._threads: anyio.CapacityLimiter | None = None
+
+    async def execute(self) -> WorkflowResult:
+        """Run all steps.
+
+        Raises:
+            BaseException: only what ends the caller itself (a cancellation, KeyboardInterrupt), once every task of
+                the run has ended.
+        """
+        self.context = contextvars.copy_context()
+        self.now = anyio.current_time
+        self.started = self.now()
+        self._ended = anyio.Event() if self.shared else None
+        if self.hooks:
+            facts: dict[str, JSONValue] = {
+                "workflow": self.workflow,
+                "steps": len(self.graph),
+                "inputs": list(self.store.snapshot()),
+            }
+            self.emit(WorkflowStart, None, EventLevel.INFO, facts)
+        try:
+            async with anyio.create_task_group() as self.tasks:
+                if self.timeout is not None:
+                    self.tasks.cancel_scope.deadline = self.started + self.timeout
+                self.pump()
+                if self._ended is not None and self.schedule.unended:
+                    await self._ended.wait()
+        except BaseException:
+            self._close(WorkflowStatus.CANCELLED)
+            raise
+        finally:
+            if self.shared and self.limiter is not None:
+                self.limiter.leave(self)
+        if self.failure is None and self.schedule.unended:
+            assert self.timeout is not None, "a run ends with its last step, its failure, or its timeout"
+            late = StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout)
+            self.failure = explain(self, "", late, 0)
+        return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
+
+    # The loop.
+
+    async def _work(self, unit: Unit, index: int) -> None:
+        slot = Slot(self)
+        rounds = 0
+        try:
+            while True:
+                if isinstance(unit, Fanout):
+                    if await unit.run_item(index, slot):
+                        await self._conclude(unit, slot)
+                else:
+                    await self._run_node(unit.node, slot)
+                if not slot.held or (following := self._next_for(slot)) is None:
+                    return
+                unit, index = following
+                rounds += 1
+                if rounds % _YIELD_EVERY == 0:
+                    await anyio.lowlevel.checkpoint()
+        finally:
+            slot.give_up()
+
+    def pump(self) -> None:
+        """Start what is ready, as far as there are slots."""
+        while self.schedule.waiting and self.failure is None:
+            if self.limiter is not None and not self.limiter.take(self):
+                return
+            if not self._start_next():
+                self._put_back()
+                return
+
+    def slot_granted(self) -> None:
+        """The shared limiter gave this run a slot that it had waited for."""
+        if self.failure is not None or not self.context.copy().run(self._start_next):
+            self._put_back()
+        else:
+            self.context.copy().run(self.pump)
+
+    def release_slot(self) -> None:
+        """Give a slot back and start what may start."""
+        self._put_back()
+        self.pump()
+
+    def _put_back(self) -> None:
+        if self.limiter is not None:
+            self.limiter.release()
+
+    def _start_next(self) -> bool:
+        """Use a slot that was taken. False if nothing is ready after all."""
+        following = self._take()
+        if following is None:
+            return False
+        unit, index = following
+        if isinstance(unit, Resume):
+            unit.granted.set()
+        else:
+            self.tasks.start_soon(self._work, unit, index)
+        return True
+
+    def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
+        """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""
+        if self.failure is not None or (self.shared and self.limiter is not None and self.limiter.wanted_before(self)):
+            return None
+        following = self._take()
+        if following is not None and isinstance(following[0], Resume):
+            slot.held = False
+            following[0].granted.set()
+            following = None
+        if self.schedule.waiting:
+            self.pump()
+        return following
+
+    def _take(self) -> tuple[Unit, int] | None:
+        """The next unit, and the position of the item if it is a foreach."""
+        while (unit := self.schedule.take()) is not None:
+            if isinstance(unit, Fanout):
+                return unit, unit.claim()
+            if isinstance(unit, Resume):
+                if not unit.abandoned:
+                    return unit, -1
+            elif not self.planning and not self._skip_for_want(unit.node):
+                return unit, -1
+        return None
+
+    # Steps.
+
+    async def _run_node(self, node: Node, slot: Slot) -> None:
+        if node.foreach is not None:
+            await self._begin_fanout(node, node.foreach, slot)
+            return
+        if self.hooks:
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
+        total = node.step.total_timeout
+        call = Call(self, node, slot, math.inf if total is None else self.now() + total)
+        self.active[node.name] = call
+        settled = await settle(call)
+        await self._finish(node, step_result(self, call, settled), settled, slot)
+
+    async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:
+        items = self.store.read(key, node.upstream)
+        if not isinstance(items, list):
+            found = "nothing" if items is MISSING else f"a value of type {type(items).__name__}"
+            wrong = StateError(
+                f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
+                "it return one, such as list(d.items())."
+            )
+            call = Call(self, node, slot, math.inf)
+            settled = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
+            await self._finish(node, step_result(self, call, settled), settled, slot)
+            return
+        if self.hooks:
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)})
+        fanout = Fanout(self, node, items)
+        self.active[node.name] = fanout
+        if items:
+            fanout.offer()
+        else:
+            await self._conclude(fanout, slot)
+
+    async def _conclude(self, fanout: Fanout, slot: Slot) -> None:
+        settled = fanout.conclude()
+        await self._finish(fanout.node, fanout_result(self, fanout, settled), settled, slot)
+
+    async def _finish(self, node: Node, result: StepResult, settled: Settled, slot: Slot) -> None:
+        if self.hooks:
+            announce(self, result, settled)
+        if result.status is StepStatus.FAILED_FINAL and settled.failure is not None:
+            if settled.action is FailureAction.REPLAN:
+                if await replan(self, node, result, settled.failure, slot):
+                    return
+                settled = give_up(settled.failure, node.policy.fallback_action)
+                result = dataclasses.replace(result, status=settled.status)
+            if settled.status is StepStatus.FAILED_FINAL:
+                self.abort(settled.failure)
+        self.end(node.name, result)
+
+    def end(self, name: str, result: StepResult) -> None:
+        """Record how a step ended; what waited only for it becomes ready."""
+        self.results[name] = result
+        self.active.pop(name, None)
+        if result.status is not StepStatus.COMPLETED:
+            self._without_output.add(name)
+        self.schedule.record(name)
+        if self._ended is not None and not self.schedule.unended:
+            self._ended.set()
+
+    def abort(self, failure: Failure) -> None:
+        """End the run: cancel what is running; what has not run is skipped."""
+        if self.failure is None:
+            self.failure = failure
+            self.tasks.cancel_scope.cancel()
+
+    def adopt(self, graph: TaskGraph, begun: set[str], record: Replan) -> None:
+        """Go on with another graph, in which the steps of the names `begun` are under way."""
+        self.graph = graph
+        self.replans.append(record)
+        self._without_output -= set(record.removed)
+        self.reschedule(begun)
+
+    def reschedule(self, begun: set[str]) -> None:
+        """Work out anew what is ready: nothing that became ready while a planner was asked has been started."""
+        waiting = [unit for unit in self.schedule.drain() if not isinstance(unit, Node)]
+        ended = [name for name in self.results if name in self.graph.index]
+        self.schedule = Schedule(self.graph, ended=ended, begun=begun)
+        for unit in waiting:
+            self.schedule.push(unit)
+
+    def commit(self, node: Node, values: dict[str, JSONValue], size: int) -> None:
+        """Store what a step produced."""
+        for key, value in values.items():
+            self.redactor.register_sensitive_parts(value, key)
+        self.store.commit(node.name, values, size, node.upstream)
+
+    def threads(self) -> anyio.CapacityLimiter:
+        """The run's worker threads: as many as it has slots."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self.limiter.total if self.limiter else _MAX_THREADS)
+        return self._threads
+
+    def _skip_for_want(self, node: Node) -> bool:
+        """Skip the step if it needs the output of one that has none."""
+        missing = node.required & self._without_output if self._without_output else None
+        if not missing:
+            return False
+        result = StepResult(
+            node.name, StepStatus.SKIPPED, reason=f"needs the output of step {min(missing)!r}, which has none"
+        )
+        if self.hooks:
+            announce(self, result, None)
+        self.end(node.name, result)
+        return True
+
+    def _close(self, status: WorkflowStatus) -> WorkflowResult:
+        """The final event, and the result."""
+        settle_rest(self, status)
+        if self.hooks:
+            level = EventLevel.INFO if status is WorkflowStatus.COMPLETE else EventLevel.ERROR
+            self.emit(WorkflowComplete, None, level, final_facts(self, status))
+        return workflow_result(self, status, self.emitter.warnings)

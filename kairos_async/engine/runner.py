@@ -1,0 +1,249 @@
+"""One step, or one item of a foreach, from its first attempt to its outcome.
+
+This is the one place where exceptions become data. A cancellation that was delivered from outside is never among them:
+it is noted and goes on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from kairos_async._types import MISSING, JSONValue
+from kairos_async.engine.attempt import Call, Produced, RunServices, run_attempt
+from kairos_async.engine.retry import AttemptFailed, retry
+from kairos_async.events import EventLevel, StepRetry
+from kairos_async.exceptions import KairosError, PolicyError, StepTimeoutError, ValidationError
+from kairos_async.failure import Failure, FailureAction, FailureKind
+from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
+from kairos_async.security import sanitize_exception, sanitize_retry_context
+from kairos_async.state import store_copy
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The outcome of a call. `action` is what has to follow a FAILED_FINAL one: ABORT or REPLAN."""
+
+    status: StepStatus
+    produced: Produced | None = None
+    failure: Failure | None = None
+    action: FailureAction | None = None
+
+
+async def settle(call: Call) -> Settled:
+    """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation."""
+    try:
+        produced = await _attempt(call)
+    except AttemptFailed as failed:
+        first = failed
+    else:
+        return Settled(StepStatus.SKIPPED if produced.skipped else StepStatus.COMPLETED, produced)
+    return await _recover(call, first)
+
+
+async def _attempt(call: Call) -> Produced:
+    """One attempt, recorded; what it produced for a plain step is committed before it counts as a success."""
+    run = call.run
+    number = len(call.attempts) + 1
+    started = run.now()
+    try:
+        produced = await run_attempt(call, number)
+        if call.index is None and not produced.skipped:
+            _commit(call, produced)
+    except BaseException as error:
+        duration_ms = (run.now() - started) * 1000
+        if was_cancelled(error):
+            call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
+            raise
+        failure = explain(run, call.node.name, error, number, call.index)
+        status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
+        call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
+        pending = failure, _retry_after(error), _feedback(call, error, failure)
+    else:
+        call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (run.now() - started) * 1000))
+        return produced
+    failure, retry_after, call.feedback = pending
+    raise await _decide(call, failure, call.node.policy.action_for(failure.kind), retry_after)
+
+
+def _commit(call: Call, produced: Produced) -> None:
+    name = call.node.name
+    if produced.written is None:
+        call.run.commit(call.node, {name: produced.output}, produced.size)
+    else:
+        call.run.commit(call.node, {**produced.written, name: produced.output}, produced.size + produced.written_size)
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Whether this is a cancellation delivered from outside, or something else that no step may keep.
+
+    A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure.
+    """
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        return True
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup((cancelled, KeyboardInterrupt)) is not None and _cancel_pending()
+    return isinstance(error, cancelled) and _cancel_pending()
+
+
+def _cancel_pending() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
+
+
+def explain(run: RunServices, step: str, error: BaseException, attempt: int, item: int | None = None) -> Failure:
+    """The exception as data."""
+    if isinstance(error, ValidationError):
+        kind = FailureKind.VALIDATION
+    elif isinstance(error, StepTimeoutError):
+        kind = FailureKind.TIMEOUT
+    else:
+        kind = FailureKind.EXECUTION
+    error_type, error_message = sanitize_exception(error, run.redactor)
+    return Failure(
+        step=step,
+        kind=kind,
+        error_type=error_type,
+        error_message=error_message,
+        attempt=attempt,
+        item=item,
+        errors=error.errors if isinstance(error, ValidationError) else (),
+        retryable=error.retryable if isinstance(error, KairosError) else True,
+    )
+
+
+def _retry_after(error: BaseException) -> float:
+    asked = getattr(error, "retry_after", None)
+    if isinstance(asked, (int, float)) and math.isfinite(asked) and asked > 0:
+        return float(asked)
+    return 0.0
+
+
+def _feedback(call: Call, error: BaseException, failure: Failure) -> dict[str, JSONValue] | None:
+    if not call.node.policy.retry_with_feedback:
+        return None
+    return sanitize_retry_context(failure.attempt, failure.kind.value, failure.errors, error)
+
+
+async def _decide(call: Call, failure: Failure, action: FailureAction, retry_after: float = 0.0) -> AttemptFailed:
+    """What the policy wants now. RETRY comes out only if a retry can help."""
+    policy = call.node.policy
+    if action is FailureAction.RETRY and not failure.retryable:
+        action = policy.fallback_action
+    if action is not FailureAction.CUSTOM:
+        return AttemptFailed(failure, action, retry_after)
+    answer = await _ask_handler(call, failure)
+    if isinstance(answer, AttemptFailed):
+        return answer
+    if not isinstance(answer, FailureAction):
+        return AttemptFailed(failure, FailureAction.CUSTOM, replacement=answer)
+    if answer is FailureAction.RETRY and not failure.retryable:
+        answer = FailureAction.ABORT
+    return AttemptFailed(failure, answer, retry_after)
+
+
+async def _ask_handler(call: Call, failure: Failure) -> Any:
+    """The custom handler's answer. A handler that fails aborts the run: its failure is the step's."""
+    handler = call.node.policy.custom_handler
+    assert handler is not None
+    call.slot.give_up()
+    try:
+        answer = await call_user(handler, failure)
+        if answer is FailureAction.CUSTOM:
+            raise PolicyError(f"custom_handler of step {failure.step!r} returned CUSTOM, which would ask it again.")
+    except BaseException as error:
+        if was_cancelled(error):
+            raise
+        answer = AttemptFailed(
+            explain(call.run, failure.step, error, failure.attempt, failure.item), FailureAction.ABORT
+        )
+    await call.slot.regain(call.node)
+    return answer
+
+
+async def call_user(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a handler or planner: awaited if it is async, in a worker thread if it is not."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments)
+    answer = await anyio.to_thread.run_sync(function, *arguments)
+    return await answer if isinstance(answer, Awaitable) else answer
+
+
+async def _recover(call: Call, failed: AttemptFailed) -> Settled:
+    policy = call.node.policy
+    if failed.action is FailureAction.RETRY:
+        try:
+            produced = await _retry(call, failed)
+        except AttemptFailed as last:
+            failed = last
+        else:
+            return Settled(StepStatus.SKIPPED if produced.skipped else StepStatus.COMPLETED, produced)
+    if failed.action is FailureAction.RETRY:
+        failed = await _decide(call, failed.failure, policy.fallback_action)
+    if failed.replacement is not MISSING:
+        return await _replace(call, failed)
+    return give_up(failed.failure, failed.action)
+
+
+def give_up(failure: Failure, action: FailureAction) -> Settled:
+    """The outcome of a failure that nothing more is tried for: skipped, or final with what has to follow."""
+    if action is FailureAction.SKIP:
+        return Settled(StepStatus.SKIPPED, failure=failure)
+    follows = FailureAction.REPLAN if action is FailureAction.REPLAN else FailureAction.ABORT
+    return Settled(StepStatus.FAILED_FINAL, failure=failure, action=follows)
+
+
+async def _retry(call: Call, first: AttemptFailed) -> Produced:
+    run, node = call.run, call.node
+
+    def announce(failed: AttemptFailed, delay: float) -> None:
+        if not run.hooks:
+            return
+        failure = failed.failure
+        data: dict[str, JSONValue] = {
+            "attempt": failure.attempt,
+            "delay_s": delay,
+            "kind": failure.kind.value,
+            "error_type": failure.error_type,
+            "error_message": failure.error_message,
+        }
+        if call.index is not None:
+            data["item"] = call.index
+        run.emit(StepRetry, node.name, EventLevel.WARN, data)
+
+    async def pause(seconds: float) -> None:
+        if seconds > 0:
+            call.slot.give_up()
+            await anyio.sleep(seconds)
+            await call.slot.regain(node)
+
+    def out_of_time(seconds: float) -> bool:
+        return run.now() + seconds >= call.deadline
+
+    return await retry(
+        first, lambda: _attempt(call), node.policy, announce=announce, pause=pause, out_of_time=out_of_time
+    )
+
+
+async def _replace(call: Call, failed: AttemptFailed) -> Settled:
+    """A custom handler's replacement output passes the same contract as the step's own."""
+    run, node = call.run, call.node
+    output: object = failed.replacement
+    try:
+        if node.output_contract is not None:
+            output = await node.output_contract.validate_async(
+                output, node.output_subject, count_llm_call=run.meter.add
+            )
+        value, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
+        produced = Produced(value, size, False, None, 0)
+        if call.index is None:
+            _commit(call, produced)
+    except KairosError as error:
+        return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
+    return Settled(StepStatus.COMPLETED, produced)

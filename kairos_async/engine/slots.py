@@ -1,0 +1,67 @@
+"""A worker's hold on one slot: given up while a retry waits, and asked for again in the queue."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import anyio
+
+from kairos_async.engine.schedule import Schedule
+from kairos_async.limits import Limiter
+from kairos_async.plan import Node
+
+
+class SlotSource(Protocol):
+    """What a slot needs of its run."""
+
+    limiter: Limiter | None
+    schedule: Schedule
+
+    def pump(self) -> None:
+        """Start what may start."""
+
+    def release_slot(self) -> None:
+        """Give a slot back and start what may start."""
+
+
+class Resume:
+    """A unit that waits for a slot so that an attempt can follow a retry delay."""
+
+    __slots__ = ("abandoned", "granted", "node")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.granted = anyio.Event()
+        self.abandoned = False
+
+
+class Slot:
+    """One worker's slot. It is held from the start; `held` is False while it is given up."""
+
+    __slots__ = ("_run", "held")
+
+    def __init__(self, run: SlotSource) -> None:
+        self._run = run
+        self.held = True
+
+    def give_up(self) -> None:
+        """Let other work have the slot."""
+        if self.held:
+            self.held = False
+            self._run.release_slot()
+
+    async def regain(self, node: Node) -> None:
+        """Wait, behind what waits already, until a slot is free again."""
+        if self.held:
+            return
+        resume = Resume(node)
+        self._run.schedule.push(resume)
+        self._run.pump()
+        try:
+            await resume.granted.wait()
+        except BaseException:
+            resume.abandoned = True
+            if resume.granted.is_set():
+                self._run.release_slot()
+            raise
+        self.held = True

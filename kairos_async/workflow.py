@@ -1,0 +1,253 @@
+"""Workflow: built and checked once, run as often and as concurrently as wanted."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import AsyncGenerator, Iterable, Mapping
+
+import anyio
+import anyio.lowlevel
+
+from kairos_async._stream import stream_events
+from kairos_async.engine.replan import Planner
+from kairos_async.engine.run import Run, RunConfig
+from kairos_async.events import Event, Hook
+from kairos_async.exceptions import ConfigError, PlanError, StateError
+from kairos_async.failure import FailureAction, FailurePolicy
+from kairos_async.limits import Limiter
+from kairos_async.outcomes import StepStatus, WorkflowResult
+from kairos_async.plan import TaskGraph, to_mermaid
+from kairos_async.security import Redactor
+from kairos_async.state import DEFAULT_LIMITS, StateLimits
+from kairos_async.step import Step, explain_unknown_keywords
+
+
+@explain_unknown_keywords
+class Workflow:
+    """A named graph of steps with the rules for running it.
+
+    Args:
+        name: for people, logs and results; not empty.
+        steps: in any order that reads well; the graph follows from what each step needs. Among steps that become
+            ready at the same moment, the one declared first goes first.
+        max_concurrency: attempts of one run that run at once; a `Limiter` bounds all runs that share it together;
+            None: no limit.
+        failure_policy: of steps that have none of their own; None: `KAIROS_DEFAULTS`.
+        hooks: callables that get each event; see `kairos_async.events`.
+        timeout: seconds for a run; None: no limit. A run that takes longer is FAILED.
+        planner: asked for new steps when a policy says REPLAN; see `ReplanRequest`.
+        output: the step whose output is `result.output`; None: the last declared step that no other step needs.
+        sensitive_keys: words or globs for keys whose values are redacted, beside the defaults.
+        state_limits: how much a run may store.
+
+    Raises:
+        ConfigError: an argument is not valid.
+        PlanError: the graph is not valid; the message has every problem.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: Iterable[Step],
+        *,
+        max_concurrency: int | Limiter | None = None,
+        failure_policy: FailurePolicy | None = None,
+        hooks: Iterable[Hook] = (),
+        timeout: float | None = None,
+        planner: Planner | None = None,
+        output: str | Step | None = None,
+        sensitive_keys: Iterable[str] = (),
+        state_limits: StateLimits = DEFAULT_LIMITS,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"Workflow name {name!r} must be a str that is not empty.")
+        self.name = name
+        self.graph = TaskGraph(
+            _checked_steps(name, steps), subject=f"Workflow {name!r}", failure_policy=_checked_policy(name, failure_policy)
+        )
+        self.timeout = _checked_timeout(name, timeout)
+        self._config = RunConfig(
+            workflow=name,
+            graph=self.graph,
+            concurrency=_checked_concurrency(name, max_concurrency),
+            limits=state_limits,
+            hooks=(),
+            planner=planner,
+            output=self._checked_output(output),
+            sensitive_keys=_checked_patterns(sensitive_keys),
+        )
+        self._check_planner(planner)
+        for hook in hooks:
+            self.add_hook(hook)
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r}: {len(self.graph)} steps>"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps, in the order of declaration."""
+        return tuple(node.step for node in self.graph.nodes)
+
+    def add_hook(self, hook: Hook) -> None:
+        """Give the events of runs that start from now on to one more callable.
+
+        Raises:
+            ConfigError: the hook is not callable, or is async; `workflow.stream()` is for consumers that await.
+        """
+        if not callable(hook):
+            raise ConfigError(f"Workflow {self.name!r}: hook {hook!r} is not callable.")
+        if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
+            raise ConfigError(
+                f"Workflow {self.name!r}: hook {hook!r} is async, and hooks are called without await. "
+                "Use `async for event in workflow.stream(inputs)`."
+            )
+        self._config = self._config.with_hook(hook)
+
+    async def run(self, inputs: Mapping[str, object] | None = None, *, timeout: float | None = None) -> WorkflowResult:
+        """Run all steps and return how they ended. Errors in steps are data in the result.
+
+        Any number of runs of one workflow may be awaited together; they share nothing but a `Limiter`.
+
+        Args:
+            inputs: the run's initial state, JSON values by key.
+            timeout: seconds for this run, instead of the workflow's; None: the workflow's.
+
+        Raises:
+            StateError: an input is not JSON, is too large, or has the name of a step.
+            PlanError: a foreach has no key to go over.
+            ConfigError: the timeout is not valid.
+            BaseException: the caller's own cancellation, after every task of the run has ended.
+        """
+        return await self._prepare(inputs, timeout, None).execute()
+
+    def run_sync(self, inputs: Mapping[str, object] | None = None, *, timeout: float | None = None) -> WorkflowResult:
+        """`run`, for a script: starts an event loop, runs, and ends the loop.
+
+        Raises:
+            ConfigError: an event loop is already running in this thread; there, `await workflow.run(...)`.
+        """
+        if _in_event_loop():
+            raise ConfigError(
+                f"Workflow {self.name!r}: run_sync() was called where an event loop is running. "
+                "Use `await workflow.run(...)` there."
+            )
+        return anyio.run(functools.partial(self.run, inputs, timeout=timeout))
+
+    def stream(
+        self, inputs: Mapping[str, object] | None = None, *, timeout: float | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Run, and yield each event as it happens: `async for event in workflow.stream(inputs)`.
+
+        The last event is the `WorkflowComplete`. Leaving the loop early cancels the run. The arguments and what is
+        raised are those of `run`.
+        """
+
+        async def execute(hook: Hook) -> object:
+            return await self._prepare(inputs, timeout, hook).execute()
+
+        return stream_events(execute)
+
+    def to_mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        return to_mermaid(self.graph)
+
+    def with_durations(self, result: WorkflowResult) -> Workflow:
+        """The same workflow, with the durations that a run measured as `expected_seconds` of steps without a hint.
+
+        Scarce slots then go to the step with the longest remaining path.
+        """
+        measured = {
+            name: done.duration_ms / 1000
+            for name, done in result.step_results.items()
+            if done.status is StepStatus.COMPLETED
+        }
+        return self._rebuilt([step.with_expected_seconds(measured.get(step.name)) for step in self.steps])
+
+    def _rebuilt(self, steps: list[Step]) -> Workflow:
+        config = self._config
+        return Workflow(
+            self.name,
+            steps,
+            max_concurrency=config.concurrency,
+            failure_policy=self.graph.failure_policy,
+            hooks=config.hooks,
+            timeout=self.timeout,
+            planner=config.planner,
+            output=config.output,
+            sensitive_keys=config.sensitive_keys,
+            state_limits=config.limits,
+        )
+
+    def _prepare(self, inputs: Mapping[str, object] | None, timeout: float | None, hook: Hook | None) -> Run:
+        given = {} if inputs is None else inputs
+        if not isinstance(given, Mapping):
+            raise StateError(f"The inputs of workflow {self.name!r} are a {type(given).__name__}; they must be a mapping.")
+        if problems := self.graph.missing_inputs(given):
+            raise PlanError(f"A run of workflow {self.name!r}", problems)
+        limit = self.timeout if timeout is None else _checked_timeout(self.name, timeout)
+        config = self._config if hook is None else self._config.with_hook(hook)
+        return Run(config, given, limit)
+
+    def _checked_output(self, output: str | Step | None) -> str | None:
+        name = output.name if isinstance(output, Step) else output
+        if name is not None and name not in self.graph.index:
+            raise ConfigError(f"Workflow {self.name!r}: output={name!r} is not one of its steps.")
+        return name
+
+    def _check_planner(self, planner: Planner | None) -> None:
+        if planner is not None and not callable(planner):
+            raise ConfigError(f"Workflow {self.name!r}: planner {planner!r} is not callable.")
+        for node in self.graph.nodes if planner is None else ():
+            if FailureAction.REPLAN in node.policy.actions:
+                raise ConfigError(
+                    f"Workflow {self.name!r}: the policy of step {node.name!r} says REPLAN, and there is no planner. "
+                    "Give the workflow planner=callable(request)."
+                )
+
+
+def _in_event_loop() -> bool:
+    try:
+        anyio.lowlevel.current_token()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _checked_steps(workflow: str, steps: Iterable[Step]) -> list[Step]:
+    listed = list(steps)
+    for entry in listed:
+        if not isinstance(entry, Step):
+            raise ConfigError(f"Workflow {workflow!r}: steps has {entry!r}, which is no Step.")
+    return listed
+
+
+def _checked_policy(workflow: str, policy: FailurePolicy | None) -> FailurePolicy | None:
+    if policy is not None and not isinstance(policy, FailurePolicy):
+        raise ConfigError(f"Workflow {workflow!r}: failure_policy={policy!r} must be a FailurePolicy.")
+    return policy
+
+
+def _checked_timeout(workflow: str, timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if type(timeout) not in (int, float) or not math.isfinite(timeout) or timeout <= 0:
+        raise ConfigError(f"Workflow {workflow!r}: timeout={timeout!r} must be a finite number of seconds > 0, or None.")
+    return float(timeout)
+
+
+def _checked_concurrency(workflow: str, limit: int | Limiter | None) -> int | Limiter | None:
+    if limit is None or isinstance(limit, Limiter) or (type(limit) is int and limit >= 1):
+        return limit
+    raise ConfigError(
+        f"Workflow {workflow!r}: max_concurrency={limit!r} must be a whole number >= 1, a Limiter, or None."
+    )
+
+
+def _checked_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(patterns, str):
+        raise ConfigError(f"sensitive_keys={patterns!r} must be a list, such as [{patterns!r}].")
+    listed = tuple(patterns)
+    Redactor(listed)
+    return listed
