@@ -6,7 +6,7 @@ import enum
 import functools
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, cast, overload
 
@@ -159,6 +159,61 @@ class StepResult:
     reason: str | None = None
 
 
+class StepResults(Mapping[str, StepResult]):
+    """The results of a run's steps by name, in the order of declaration.
+
+    A step that completed at its first attempt is kept as three values and made into a `StepResult` when it is read:
+    making the object costs as much time as everything else that ends a step.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, results: Mapping[str, StepResult] | None = None) -> None:
+        self._kept: dict[str, StepResult | tuple[JSONValue, float, float]] = dict(results or {})
+
+    def __getitem__(self, name: str) -> StepResult:
+        kept = self._kept[name]
+        if isinstance(kept, tuple):
+            output, started_ms, duration_ms = kept
+            attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms),)
+            kept = StepResult(name, StepStatus.COMPLETED, output, attempts, None, started_ms, duration_ms)
+            self._kept[name] = kept
+        return kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kept
+
+    def __repr__(self) -> str:
+        return f"<StepResults: {', '.join(f'{name} {result.status}' for name, result in self.items())}>"
+
+    def record(self, result: StepResult) -> None:
+        """Keep a result."""
+        self._kept[result.name] = result
+
+    def record_first_success(self, name: str, output: JSONValue, started_ms: float, duration_ms: float) -> None:
+        """Keep the result of a step that completed at its first attempt."""
+        self._kept[name] = (output, started_ms, duration_ms)
+
+    def in_order(self, names: Iterable[str]) -> StepResults:
+        """The same results in this order, without those that are not named."""
+        ordered = StepResults()
+        ordered._kept = {name: self._kept[name] for name in names}
+        return ordered
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        plain = handler(dict[str, StepResult])
+        return core_schema.no_info_after_validator_function(
+            cls, plain, serialization=core_schema.plain_serializer_function_ser_schema(dict, return_schema=plain)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Replan:
     """One re-plan of a run: the step whose failure caused it, and the names of the steps taken out and put in."""
@@ -182,7 +237,7 @@ class WorkflowResult:
     workflow: str
     status: WorkflowStatus
     output: JSONValue = None
-    step_results: dict[str, StepResult] = field(default_factory=dict)
+    step_results: StepResults = field(default_factory=StepResults)
     duration_ms: float = 0.0
     llm_calls: int = 0
     error_type: str | None = None

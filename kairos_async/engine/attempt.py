@@ -50,11 +50,11 @@ class RunServices(Services, Protocol):
 class Call:
     """A step, or an item of a foreach, on its way to an outcome.
 
-    `deadline` is on the event loop's clock, infinite if the step has no total_timeout. `feedback` is for the next
-    attempt's `ctx.retry_context`.
+    `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
+    loop's clock. `feedback` is for the next attempt's `ctx.retry_context`.
     """
 
-    __slots__ = ("attempts", "deadline", "feedback", "index", "item", "node", "run", "slot", "started")
+    __slots__ = ("attempts", "deadline", "ended", "feedback", "index", "item", "node", "run", "slot", "started")
 
     def __init__(
         self, run: RunServices, node: Node, slot: Slot, deadline: float, item: JSONValue = None, index: int | None = None
@@ -62,7 +62,7 @@ class Call:
         self.run = run
         self.node = node
         self.slot = slot
-        self.started = run.now()
+        self.started = self.ended = run.now()
         self.deadline = deadline
         self.item = item
         self.index = index
@@ -139,7 +139,7 @@ def _timeout(call: Call, number: int, deadline: float, *, abandoned: bool) -> St
 
 
 async def _call_action(call: Call, number: int, context: StepContext, deadline: float) -> Any:
-    node, run = call.node, call.run
+    run, node = call.run, call.node
     if node.input_contract is not None:
         fields = node.input_contract.fields
         received = {key: context.inputs[key] for key in sorted(fields or context.inputs) if key in context.inputs}
@@ -148,30 +148,33 @@ async def _call_action(call: Call, number: int, context: StepContext, deadline: 
         output = await in_context(run.context.copy(), node.action(context))
     else:
         output = await _in_thread(call, number, context, deadline)
-    if node.output_contract is not None and output is not SKIP:
-        output = await _check(call, node.output_contract, output, "output", number)
-    return output
+    contract = node.output_contract
+    if contract is None or output is SKIP:
+        return output
+    if contract.is_async or run.hooks:
+        return await _check(call, contract, output, "output", number)
+    return contract.validate(output, node.output_subject)
 
 
 async def _check(call: Call, contract: Contract, data: Any, boundary: str, number: int) -> JSONValue:
     run, node = call.run, call.node
     subject = node.output_subject if boundary == "output" else node.input_subject
-    if not run.hooks:
-        if contract.is_async:
-            return await contract.validate_async(data, subject, count_llm_call=run.meter.add)
-        return contract.validate(data, subject)
     facts: dict[str, JSONValue] = {"contract": contract.name, "boundary": boundary, "attempt": number}
-    run.emit(ValidationStart, node.name, EventLevel.INFO, facts)
+    if run.hooks:
+        run.emit(ValidationStart, node.name, EventLevel.INFO, facts)
     try:
         if contract.is_async:
             value = await contract.validate_async(data, subject, count_llm_call=run.meter.add)
         else:
             value = contract.validate(data, subject)
     except ValidationError as error:
+        if not run.hooks:
+            raise
         broken: list[JSONValue] = [{"field": e.declared, "rule": e.rule, "expected": e.expected} for e in error.errors]
         run.emit(ValidationFail, node.name, EventLevel.WARN, {**facts, "errors": broken})
         raise
-    run.emit(ValidationComplete, node.name, EventLevel.INFO, facts)
+    if run.hooks:
+        run.emit(ValidationComplete, node.name, EventLevel.INFO, facts)
     return value
 
 

@@ -14,7 +14,7 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.attempt import Call, RunServices
-from kairos_async.engine.runner import Settled, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, Settled, explain, give_up, settle
 from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, ItemComplete, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
@@ -62,7 +62,7 @@ class Fanout:
         self._deadline = math.inf if total is None else self.started + total
         self._durations = array("d", [math.nan]) * len(items)
         self._exceptional: dict[int, ItemOutcome] = {}
-        self._failed: dict[int, Settled] = {}
+        self._failed: dict[int, GaveUp] = {}
         self._limit = node.step.max_concurrency or len(items)
         self._next = self._running = self._ended = self._size = 0
         self._queued = False
@@ -125,24 +125,25 @@ class Fanout:
     def _record(self, call: Call, settled: Settled) -> None:
         index = call.index
         assert index is not None
-        if settled.produced is not None and settled.status is StepStatus.COMPLETED:
-            produced = settled.produced
-            self.outputs[index] = produced.output
-            self._size += produced.size + 8
-            if produced.written is not None:
-                self._writes.append((index, produced.written, produced.written_size))
-        elif settled.status is StepStatus.FAILED_FINAL:
-            self._failed[index] = settled
-            for scope in self._scopes or ():
-                scope.cancel()
-        self._note(call, settled.status, settled.failure)
+        if isinstance(settled, GaveUp):
+            if settled.status is StepStatus.FAILED_FINAL:
+                self._failed[index] = settled
+                for scope in self._scopes or ():
+                    scope.cancel()
+            self._note(call, settled.status, settled.failure)
+            return
+        self.outputs[index] = settled.output
+        self._size += settled.size + 8
+        if settled.written is not None:
+            self._writes.append((index, settled.written, settled.written_size))
+        self._note(call, StepStatus.SKIPPED if settled.skipped else StepStatus.COMPLETED, None)
 
     def _note(self, call: Call, status: StepStatus, failure: Failure | None) -> None:
         index = call.index
         assert index is not None
         del self._calls[index]
         self._ended += 1
-        duration_ms = (self.run.now() - call.started) * 1000
+        duration_ms = (call.ended - call.started) * 1000
         self._durations[index] = duration_ms
         if status is not StepStatus.COMPLETED or len(call.attempts) > 1:
             self._exceptional[index] = ItemOutcome(
@@ -176,17 +177,16 @@ class Fanout:
         """Every item's outcome; SKIPPED for those that never started."""
         return ItemOutcomes(self.outputs, self._durations, self._exceptional)
 
-    def conclude(self) -> Settled:
-        """The outcome of the step as a whole; commits its output and its items' writes if it completed."""
+    def conclude(self) -> GaveUp | None:
+        """End the step: commit its output and its items' writes, or say why it failed."""
         partial = self.node.step.foreach_policy is ForeachPolicy.ALLOW_PARTIAL
         if self._failed and not partial:
-            first = self._failed[min(self._failed)]
-            return Settled(StepStatus.FAILED_FINAL, failure=first.failure, action=first.action)
+            return self._failed[min(self._failed)]
         try:
             self._commit()
         except StateError as error:
             return give_up(explain(self.run, self.node.name, error, 1), self.node.policy.fallback_action)
-        return Settled(StepStatus.COMPLETED)
+        return None
 
     def _commit(self) -> None:
         limit = self.run.store.limits.value_bytes

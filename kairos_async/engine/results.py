@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.attempt import Call, RunServices
 from kairos_async.engine.fanout import Fanout
-from kairos_async.engine.runner import Settled
+from kairos_async.engine.runner import GaveUp, Settled
 from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip
-from kairos_async.failure import Failure, FailureKind
-from kairos_async.outcomes import Replan, StepResult, StepStatus, WorkflowResult, WorkflowStatus
+from kairos_async.failure import Failure, FailureAction, FailureKind
+from kairos_async.outcomes import (
+    Attempt,
+    AttemptStatus,
+    Replan,
+    StepResult,
+    StepResults,
+    StepStatus,
+    WorkflowResult,
+    WorkflowStatus,
+)
 from kairos_async.plan import TaskGraph
+
+_FAILED_AND_SKIPPED: Final = "it failed, and its policy skips it"
 
 
 class RunRecord(RunServices, Protocol):
@@ -23,51 +33,54 @@ class RunRecord(RunServices, Protocol):
     graph: TaskGraph
     started: float
     active: dict[str, Call | Fanout]
-    results: dict[str, StepResult]
+    results: StepResults
     replans: list[Replan]
     failure: Failure | None
 
 
 def step_result(run: RunRecord, call: Call, settled: Settled) -> StepResult:
     """The result of a plain step; its output is in the store already."""
-    failure = settled.failure
+    started_ms, duration_ms = (call.started - run.started) * 1000, (call.ended - call.started) * 1000
+    if isinstance(settled, GaveUp):
+        return StepResult(
+            call.node.name,
+            settled.status,
+            attempts=tuple(call.attempts),
+            started_ms=started_ms,
+            duration_ms=duration_ms,
+            error_type=settled.failure.error_type,
+            error_message=settled.failure.error_message,
+            reason=_FAILED_AND_SKIPPED if settled.status is StepStatus.SKIPPED else None,
+        )
     return StepResult(
         call.node.name,
-        settled.status,
-        settled.produced.output if settled.produced is not None else None,
-        tuple(call.attempts),
-        None,
-        (call.started - run.started) * 1000,
-        (run.now() - call.started) * 1000,
-        failure.error_type if failure else None,
-        failure.error_message if failure else None,
-        _reason(settled),
+        StepStatus.SKIPPED if settled.skipped else StepStatus.COMPLETED,
+        settled.output,
+        tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms),),
+        started_ms=started_ms,
+        duration_ms=duration_ms,
+        reason="its action returned SKIP" if settled.skipped else None,
     )
 
 
-def fanout_result(run: RunRecord, fanout: Fanout, settled: Settled) -> StepResult:
+def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> StepResult:
     """The result of a foreach, with its items' outcomes."""
-    failure = settled.failure
+    status = StepStatus.COMPLETED if gave_up is None else gave_up.status
+    failure = gave_up.failure if gave_up else None
     return StepResult(
         fanout.node.name,
-        settled.status,
-        fanout.outputs if settled.status is StepStatus.COMPLETED else None,
+        status,
+        fanout.outputs if gave_up is None else None,
         items=fanout.outcomes(),
         started_ms=(fanout.started - run.started) * 1000,
         duration_ms=(run.now() - fanout.started) * 1000,
         error_type=failure.error_type if failure else None,
         error_message=failure.error_message if failure else None,
-        reason=_reason(settled),
+        reason=_FAILED_AND_SKIPPED if status is StepStatus.SKIPPED else None,
     )
 
 
-def _reason(settled: Settled) -> str | None:
-    if settled.status is not StepStatus.SKIPPED:
-        return None
-    return "its action returned SKIP" if settled.failure is None else "it failed, and its policy skips it"
-
-
-def announce(run: RunRecord, result: StepResult, settled: Settled | None) -> None:
+def announce(run: RunRecord, result: StepResult, action: FailureAction | None = None) -> None:
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
     if result.status is StepStatus.COMPLETED:
@@ -77,7 +90,6 @@ def announce(run: RunRecord, result: StepResult, settled: Settled | None) -> Non
     elif result.status is StepStatus.SKIPPED:
         run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason})
     else:
-        action = settled.action.value if settled is not None and settled.action is not None else None
         error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})
 
@@ -98,9 +110,9 @@ def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:
             result = StepResult(node.name, StepStatus.SKIPPED, reason=f"step {failed!r}, upstream of it, failed")
         else:
             result = StepResult(node.name, StepStatus.SKIPPED, reason=ended_by)
-        run.results[node.name] = result
+        run.results.record(result)
         if run.hooks:
-            announce(run, result, None)
+            announce(run, result)
 
 
 def _cancelled(run: RunRecord, active: Call | Fanout, reason: str) -> StepResult:
@@ -126,7 +138,7 @@ def _ended_by(run: RunRecord, status: WorkflowStatus) -> str:
 
 def workflow_result(run: RunRecord, status: WorkflowStatus, warnings: list[str]) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
-    results = {node.name: run.results[node.name] for node in run.graph.nodes}
+    results = run.results.in_order(node.name for node in run.graph.nodes)
     failure = run.failure
     return WorkflowResult(
         run_id=run.run_id,
@@ -157,7 +169,7 @@ def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
     }
 
 
-def _output(run: RunRecord, results: Mapping[str, StepResult]) -> JSONValue:
+def _output(run: RunRecord, results: StepResults) -> JSONValue:
     """The output of the workflow's output step, or of the last declared step that no other step needs."""
     if run.output_step is not None:
         return results[run.output_step].output if run.output_step in results else None

@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -27,23 +27,27 @@ from kairos_async.state import store_copy
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """The outcome of a call. `action` is what has to follow a FAILED_FINAL one: ABORT or REPLAN."""
+class GaveUp:
+    """The outcome of a call that produced nothing, and what has to follow: SKIP, ABORT or REPLAN."""
 
-    status: StepStatus
-    produced: Produced | None = None
-    failure: Failure | None = None
-    action: FailureAction | None = None
+    failure: Failure
+    action: FailureAction
+
+    @property
+    def status(self) -> StepStatus:
+        """Of the step, or the item."""
+        return StepStatus.SKIPPED if self.action is FailureAction.SKIP else StepStatus.FAILED_FINAL
+
+
+Settled: TypeAlias = Produced | GaveUp
 
 
 async def settle(call: Call) -> Settled:
     """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation."""
     try:
-        produced = await _attempt(call)
+        return await _attempt(call)
     except AttemptFailed as failed:
         first = failed
-    else:
-        return Settled(StepStatus.SKIPPED if produced.skipped else StepStatus.COMPLETED, produced)
     return await _recover(call, first)
 
 
@@ -51,13 +55,14 @@ async def _attempt(call: Call) -> Produced:
     """One attempt, recorded; what it produced for a plain step is committed before it counts as a success."""
     run = call.run
     number = len(call.attempts) + 1
-    started = run.now()
+    started = run.now() if call.attempts else call.started
     try:
         produced = await run_attempt(call, number)
         if call.index is None and not produced.skipped:
             _commit(call, produced)
     except BaseException as error:
-        duration_ms = (run.now() - started) * 1000
+        call.ended = run.now()
+        duration_ms = (call.ended - started) * 1000
         if was_cancelled(error):
             call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
             raise
@@ -66,7 +71,9 @@ async def _attempt(call: Call) -> Produced:
         call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
         pending = failure, _retry_after(error), _feedback(call, error, failure)
     else:
-        call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (run.now() - started) * 1000))
+        call.ended = run.now()
+        if call.attempts:
+            call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (call.ended - started) * 1000))
         return produced
     failure, retry_after, call.feedback = pending
     raise await _decide(call, failure, call.node.policy.action_for(failure.kind), retry_after)
@@ -179,11 +186,9 @@ async def _recover(call: Call, failed: AttemptFailed) -> Settled:
     policy = call.node.policy
     if failed.action is FailureAction.RETRY:
         try:
-            produced = await _retry(call, failed)
+            return await _retry(call, failed)
         except AttemptFailed as last:
             failed = last
-        else:
-            return Settled(StepStatus.SKIPPED if produced.skipped else StepStatus.COMPLETED, produced)
     if failed.action is FailureAction.RETRY:
         failed = await _decide(call, failed.failure, policy.fallback_action)
     if failed.replacement is not MISSING:
@@ -191,12 +196,11 @@ async def _recover(call: Call, failed: AttemptFailed) -> Settled:
     return give_up(failed.failure, failed.action)
 
 
-def give_up(failure: Failure, action: FailureAction) -> Settled:
-    """The outcome of a failure that nothing more is tried for: skipped, or final with what has to follow."""
-    if action is FailureAction.SKIP:
-        return Settled(StepStatus.SKIPPED, failure=failure)
-    follows = FailureAction.REPLAN if action is FailureAction.REPLAN else FailureAction.ABORT
-    return Settled(StepStatus.FAILED_FINAL, failure=failure, action=follows)
+def give_up(failure: Failure, action: FailureAction) -> GaveUp:
+    """The outcome of a failure for which nothing more is tried."""
+    if action in (FailureAction.SKIP, FailureAction.REPLAN):
+        return GaveUp(failure, action)
+    return GaveUp(failure, FailureAction.ABORT)
 
 
 async def _retry(call: Call, first: AttemptFailed) -> Produced:
@@ -246,4 +250,4 @@ async def _replace(call: Call, failed: AttemptFailed) -> Settled:
             _commit(call, produced)
     except KairosError as error:
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
-    return Settled(StepStatus.COMPLETED, produced)
+    return produced
