@@ -52,15 +52,20 @@ class Services(Protocol):
 class Scope:
     """What one attempt may reach, and what it has written so far: buffered, for its commit."""
 
-    __slots__ = ("grant", "log", "services", "size", "sizes", "written")
+    __slots__ = ("log", "node", "run", "size", "sizes", "written")
 
-    def __init__(self, grant: Grant, services: Services) -> None:
-        self.grant = grant
-        self.services = services
+    def __init__(self, run: Services, node: Grant) -> None:
+        self.run = run
+        self.node = node
         self.written: dict[str, JSONValue] | None = None
         self.sizes: dict[str, int] | None = None
         self.size = 0
         self.log: Any = None
+
+    def renew(self) -> None:
+        """Forget what was written: the next attempt starts from the state before the step."""
+        self.written = self.sizes = self.log = None
+        self.size = 0
 
 
 _open: Final[dict[StepContext, Scope]] = {}
@@ -108,7 +113,6 @@ class StepContext:
         step_id: str,
         run_id: str,
         attempt: int,
-        *,
         item: JSONValue = None,
         index: int | None = None,
         retry_context: dict[str, JSONValue] | None = None,
@@ -139,7 +143,7 @@ class StepContext:
         """A structlog logger bound to run, step and attempt. What it is given is redacted before it is processed."""
         scope = _scope(self)
         if scope.log is None:
-            scope.log = _bound_logger(self, scope.services.redactor)
+            scope.log = _bound_logger(self, scope.run.redactor)
         return scope.log
 
     def count_llm_calls(self, n: int = 1) -> None:
@@ -148,7 +152,7 @@ class StepContext:
         Raises:
             ConfigError: `n` is not a whole number of at least 0.
         """
-        _scope(self).services.meter.add(n)
+        _scope(self).run.meter.add(n)
 
     increment_llm_calls = count_llm_calls
 
@@ -210,7 +214,7 @@ class State:
         if default is MISSING:
             known = self.keys()
             raise StateError(
-                f"Step {scope.grant.name!r} reads key {key!r}, which neither the inputs nor a step upstream of it "
+                f"Step {scope.node.name!r} reads key {key!r}, which neither the inputs nor a step upstream of it "
                 f"gave. It can read {known}; `get(key, default)` allows for a missing key."
             )
         return default
@@ -243,14 +247,14 @@ class State:
 
 
 def _read(scope: Scope, key: str) -> JSONValue | Missing:
-    grant = scope.grant
+    grant = scope.node
     _check_key(grant, key)
     if grant.reads is not None and key not in grant.reads:
         raise ScopeError(
             f"Unauthorized read: key {key!r} is not in the declared read_keys of step {grant.name!r}: "
             f"{sorted(grant.reads)}."
         )
-    value = scope.services.store.read(key, grant.upstream)
+    value = scope.run.store.read(key, grant.upstream)
     if value is MISSING and (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
         raise ScopeError(
             f"Step {grant.name!r} reads {key!r}, which step {providers[0]!r} produces, but does not run after it. "
@@ -260,21 +264,21 @@ def _read(scope: Scope, key: str) -> JSONValue | Missing:
 
 
 def _has(scope: Scope, key: object) -> bool:
-    grant = scope.grant
+    grant = scope.node
     if type(key) is not str or (grant.reads is not None and key not in grant.reads):
         return False
-    return scope.services.store.read(key, grant.upstream) is not MISSING
+    return scope.run.store.read(key, grant.upstream) is not MISSING
 
 
 def _readable(scope: Scope) -> list[str]:
-    grant = scope.grant
+    grant = scope.node
     if grant.reads is None:
-        return sorted(scope.services.store.keys(grant.upstream))
+        return sorted(scope.run.store.keys(grant.upstream))
     return [key for key in sorted(grant.reads) if _has(scope, key)]
 
 
 def _write(scope: Scope, key: str, value: object) -> None:
-    grant = scope.grant
+    grant = scope.node
     _check_key(grant, key)
     if grant.writes is not None and key not in grant.writes:
         raise ScopeError(
@@ -286,7 +290,7 @@ def _write(scope: Scope, key: str, value: object) -> None:
             f"Step {grant.name!r} writes {key!r}, which is the name of a step: its value is what that step returns. "
             "Write to a key of another name."
         )
-    limits = scope.services.store.limits
+    limits = scope.run.store.limits
     copied, size = store_copy(value, limits.value_bytes, f"Step {grant.name!r}, write to {key!r}")
     if scope.written is None or scope.sizes is None:
         scope.written, scope.sizes = {}, {}

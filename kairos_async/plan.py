@@ -42,6 +42,7 @@ class Node:
         "needs",
         "output_contract",
         "output_subject",
+        "parallel",
         "policy",
         "reads",
         "remaining",
@@ -63,6 +64,7 @@ class Node:
         self.writes = step.write_keys
         self.foreach = step.foreach
         self.timeout = step.timeout
+        self.parallel = step.parallel
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract

@@ -241,18 +241,35 @@ class StateStore:
             StateError: the run's total would exceed its limit.
         """
         with self._lock:
-            if self._total + size > self.limits.total_bytes:
-                raise StateError(
-                    f"Storing {size} bytes of step {writer!r} would take the run's state to {self._total + size} "
-                    f"bytes; the limit is {self.limits.total_bytes}. Store less, or raise StateLimits(total_bytes=)."
-                )
-            if not self._writers.keys().isdisjoint(values):
-                self._keep_older(writer, values, upstream)
+            overwritten = [] if self._writers.keys().isdisjoint(values) else self._overwritten(writer, values, upstream)
+            self._reserve(writer, size)
+            for key in overwritten:
+                self._older.setdefault(key, []).append((self._writers[key], self._values[key]))
             self._values.update(values)
             self._writers.update(dict.fromkeys(values, writer))
-            self._total += size
 
-    def _keep_older(self, writer: str, values: dict[str, JSONValue], upstream: Upstream | None) -> None:
+    def commit_output(self, step: str, output: JSONValue, size: int) -> None:
+        """`commit` of nothing but a step's output, which no other step can write.
+
+        Raises:
+            StateError: the run's total would exceed its limit.
+        """
+        with self._lock:
+            if self._total + size > self.limits.total_bytes:
+                self._reserve(step, size)
+            self._total += size
+            self._values[step] = output
+            self._writers[step] = step
+
+    def _reserve(self, writer: str, size: int) -> None:
+        if self._total + size > self.limits.total_bytes:
+            raise StateError(
+                f"Storing {size} bytes of step {writer!r} would take the run's state to {self._total + size} "
+                f"bytes; the limit is {self.limits.total_bytes}. Store less, or raise StateLimits(total_bytes=)."
+            )
+        self._total += size
+
+    def _overwritten(self, writer: str, values: dict[str, JSONValue], upstream: Upstream | None) -> list[str]:
         known = [key for key in values if key in self._writers]
         for key in known:
             last = self._writers[key]
@@ -262,8 +279,7 @@ class StateStore:
                     f"Steps {first!r} and {second!r} both write key {key!r} and neither runs after the other. "
                     "Order them with depends_on, or write to two keys."
                 )
-        for key in known:
-            self._older.setdefault(key, []).append((self._writers[key], self._values[key]))
+        return known
 
     def snapshot(self) -> dict[str, JSONValue]:
         """The newest version of every key. The values are the stored ones."""

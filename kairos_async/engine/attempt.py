@@ -16,6 +16,7 @@ import anyio.to_thread
 from kairos_async._types import JSONValue
 from kairos_async.context import Scope, Services, StepContext, close_context, open_context
 from kairos_async.contracts import Contract
+from kairos_async.contracts.dump import small_size
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, Hook, ValidationComplete, ValidationFail, ValidationStart
@@ -43,24 +44,27 @@ class RunServices(Services, Protocol):
     def emit(self, kind: type[Any], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
         """Build the event and give it to the hooks."""
 
-    def commit(self, node: Node, values: dict[str, JSONValue], size: int) -> None:
-        """Store what an attempt produced."""
+    def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
+        """Store what a step produced: its output, and what it wrote; `size` is that of both together."""
 
 
-class Call:
-    """A step, or an item of a foreach, on its way to an outcome.
+class Call(Scope):
+    """A step, or an item of a foreach, on its way to an outcome; also the scope of its attempt under way.
 
     `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
-    loop's clock. `feedback` is for the next attempt's `ctx.retry_context`.
+    loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
+    a first one that succeeded.
     """
 
-    __slots__ = ("attempts", "deadline", "ended", "feedback", "index", "item", "node", "run", "slot", "started")
+    __slots__ = ("attempts", "deadline", "ended", "feedback", "index", "item", "slot", "started")
+
+    run: RunServices
+    node: Node
 
     def __init__(
         self, run: RunServices, node: Node, slot: Slot, deadline: float, item: JSONValue = None, index: int | None = None
     ) -> None:
-        self.run = run
-        self.node = node
+        super().__init__(run, node)
         self.slot = slot
         self.started = self.ended = run.now()
         self.deadline = deadline
@@ -75,13 +79,12 @@ class Call:
 
 
 class Produced(NamedTuple):
-    """What a successful attempt leaves: its output (or None if it returned SKIP), its writes, and their sizes."""
+    """What a successful attempt leaves: its output, its writes, and the size of both; nothing if it returned SKIP."""
 
     output: JSONValue
     size: int
-    skipped: bool
     written: dict[str, JSONValue] | None
-    written_size: int
+    skipped: bool = False
 
 
 async def run_attempt(call: Call, number: int) -> Produced:
@@ -95,10 +98,9 @@ async def run_attempt(call: Call, number: int) -> Produced:
         BaseException: whatever the action raised.
     """
     run, node = call.run, call.node
-    scope = Scope(node, run)
-    item = call.item if call.index is None else read_copy(call.item)
-    context = StepContext(node.name, run.run_id, number, item=item, index=call.index, retry_context=call.feedback)
-    open_context(context, scope)
+    item = None if call.index is None else read_copy(call.item)
+    context = StepContext(node.name, run.run_id, number, item, call.index, call.feedback)
+    open_context(context, call)
     try:
         if node.timeout is None and call.deadline == math.inf:
             output = await _call_action(call, number, context, math.inf)
@@ -107,9 +109,12 @@ async def run_attempt(call: Call, number: int) -> Produced:
     finally:
         close_context(context)
     if output is SKIP:
-        return Produced(None, 0, True, None, 0)
+        return Produced(None, 0, None, skipped=True)
+    if node.output_contract is not None and (small := small_size(output)) is not None:
+        # A contract gives new built-in values: nobody else holds them, and there is nothing left to check.
+        return Produced(output, small + call.size, call.written)
     value, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
-    return Produced(value, size, False, scope.written, scope.size)
+    return Produced(value, size + call.size, call.written)
 
 
 async def _call_in_time(call: Call, number: int, context: StepContext) -> Any:

@@ -48,6 +48,7 @@ class Fanout:
         "items",
         "node",
         "outputs",
+        "parallel",
         "run",
         "started",
     )
@@ -55,6 +56,7 @@ class Fanout:
     def __init__(self, run: RunServices, node: Node, items: list[JSONValue]) -> None:
         self.run = run
         self.node = node
+        self.parallel = True  # The step as a whole holds the place of a `parallel=False` step; its items need none.
         self.items = items
         self.started = run.now()
         self.outputs: list[JSONValue] = [None] * len(items)
@@ -66,7 +68,7 @@ class Fanout:
         self._limit = node.step.max_concurrency or len(items)
         self._next = self._running = self._ended = self._size = 0
         self._queued = False
-        self._writes: list[tuple[int, dict[str, JSONValue], int]] = []
+        self._writes: list[tuple[int, dict[str, JSONValue]]] = []
         self._scopes: set[anyio.CancelScope] | None = (
             set() if node.step.foreach_policy is ForeachPolicy.FAIL_FAST else None
         )
@@ -135,7 +137,7 @@ class Fanout:
         self.outputs[index] = settled.output
         self._size += settled.size + 8
         if settled.written is not None:
-            self._writes.append((index, settled.written, settled.written_size))
+            self._writes.append((index, settled.written))
         self._note(call, StepStatus.SKIPPED if settled.skipped else StepStatus.COMPLETED, None)
 
     def _note(self, call: Call, status: StepStatus, failure: Failure | None) -> None:
@@ -197,7 +199,7 @@ class Fanout:
             )
         writers: dict[str, int] = {}
         values: dict[str, JSONValue] = {}
-        for index, written, _ in sorted(self._writes, key=lambda entry: entry[0]):
+        for index, written in sorted(self._writes, key=lambda entry: entry[0]):
             for key in written:
                 if key in writers:
                     raise ScopeError(
@@ -206,6 +208,4 @@ class Fanout:
                     )
                 writers[key] = index
             values.update(written)
-        values[self.node.name] = self.outputs
-        self.run.commit(self.node, values, self._size + sum(size for _, _, size in self._writes))
-
+        self.run.commit(self.node, self.outputs, self._size, values or None)

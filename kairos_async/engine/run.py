@@ -159,11 +159,10 @@ class Run:
         rounds = 0
         try:
             while True:
-                if isinstance(unit, Fanout):
-                    if await unit.run_item(index, slot):
-                        await self._conclude(unit, slot)
-                else:
-                    await self._run_node(unit.node, slot)
+                if isinstance(unit, Node):
+                    await self._run_node(unit, slot)
+                elif isinstance(unit, Fanout) and await unit.run_item(index, slot):
+                    await self._conclude(unit, slot)
                 if not slot.held or (following := self._next_for(slot)) is None:
                     return
                 unit, index = following
@@ -207,7 +206,7 @@ class Run:
         if isinstance(unit, Resume):
             unit.granted.set()
         else:
-            self.tasks.start_soon(self._work, unit, index)
+            self.tasks.start_soon(self._work, unit, index, name=unit.node.name)
         return True
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
@@ -226,12 +225,12 @@ class Run:
     def _take(self) -> tuple[Unit, int] | None:
         """The next unit, and the position of the item if it is a foreach."""
         while (unit := self.schedule.take()) is not None:
-            if isinstance(unit, Fanout):
-                return unit, unit.claim()
-            if isinstance(unit, Resume):
-                if not unit.abandoned:
+            if isinstance(unit, Node):
+                if not self.planning and not (self._without_output and self._skip_for_want(unit)):
                     return unit, -1
-            elif not self.planning and not self._skip_for_want(unit.node):
+            elif isinstance(unit, Fanout):
+                return unit, unit.claim()
+            elif not (isinstance(unit, Resume) and unit.abandoned):
                 return unit, -1
         return None
 
@@ -247,7 +246,7 @@ class Run:
         call = Call(self, node, slot, math.inf if total is None else self.now() + total)
         self.active[node.name] = call
         settled = await settle(call)
-        if isinstance(settled, Produced) and not settled.skipped and not call.attempts:
+        if type(settled) is Produced and not settled.skipped and not call.attempts:
             started_ms = (call.started - self.started) * 1000
             self.results.record_first_success(node.name, settled.output, started_ms, (call.ended - call.started) * 1000)
             if self.hooks:
@@ -329,11 +328,15 @@ class Run:
         for unit in waiting:
             self.schedule.push(unit)
 
-    def commit(self, node: Node, values: dict[str, JSONValue], size: int) -> None:
-        """Store what a step produced."""
-        for key, value in values.items():
+    def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
+        """Store what a step produced: its output, and what it wrote; `size` is that of both together."""
+        self.redactor.register_sensitive_parts(output, node.name)
+        if written is None:
+            self.store.commit_output(node.name, output, size)
+            return
+        for key, value in written.items():
             self.redactor.register_sensitive_parts(value, key)
-        self.store.commit(node.name, values, size, node.upstream)
+        self.store.commit(node.name, {**written, node.name: output}, size, node.upstream)
 
     def threads(self) -> anyio.CapacityLimiter:
         """The run's worker threads: as many as it has slots."""
@@ -343,7 +346,7 @@ class Run:
 
     def _skip_for_want(self, node: Node) -> bool:
         """Skip the step if it needs the output of one that has none."""
-        missing = node.required & self._without_output if self._without_output else None
+        missing = node.required & self._without_output
         if not missing:
             return False
         result = StepResult(

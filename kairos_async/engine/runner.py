@@ -45,46 +45,48 @@ Settled: TypeAlias = Produced | GaveUp
 async def settle(call: Call) -> Settled:
     """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation."""
     try:
-        return await _attempt(call)
-    except AttemptFailed as failed:
-        first = failed
-    return await _recover(call, first)
+        produced = await run_attempt(call, 1)
+        if call.index is None and not produced.skipped:
+            call.run.commit(call.node, produced.output, produced.size, produced.written)
+    except BaseException as error:
+        failed = _note_failure(call, error, call.started)
+    else:
+        call.ended = call.run.now()
+        return produced
+    return await _recover(call, await _decide(call, failed))
 
 
-async def _attempt(call: Call) -> Produced:
-    """One attempt, recorded; what it produced for a plain step is committed before it counts as a success."""
-    run = call.run
+async def _attempt_again(call: Call) -> Produced:
+    """One more attempt. Raises AttemptFailed with what the policy wants next, or a cancellation."""
+    call.renew()
+    started = call.run.now()
     number = len(call.attempts) + 1
-    started = run.now() if call.attempts else call.started
     try:
         produced = await run_attempt(call, number)
         if call.index is None and not produced.skipped:
-            _commit(call, produced)
+            call.run.commit(call.node, produced.output, produced.size, produced.written)
     except BaseException as error:
-        call.ended = run.now()
-        duration_ms = (call.ended - started) * 1000
-        if was_cancelled(error):
-            call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
-            raise
-        failure = explain(run, call.node.name, error, number, call.index)
-        status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
-        call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
-        pending = failure, _retry_after(error), _feedback(call, error, failure)
+        failed = _note_failure(call, error, started)
     else:
-        call.ended = run.now()
-        if call.attempts:
-            call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (call.ended - started) * 1000))
+        call.ended = call.run.now()
+        call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (call.ended - started) * 1000))
         return produced
-    failure, retry_after, call.feedback = pending
-    raise await _decide(call, failure, call.node.policy.action_for(failure.kind), retry_after)
+    raise await _decide(call, failed)
 
 
-def _commit(call: Call, produced: Produced) -> None:
-    name = call.node.name
-    if produced.written is None:
-        call.run.commit(call.node, {name: produced.output}, produced.size)
-    else:
-        call.run.commit(call.node, {**produced.written, name: produced.output}, produced.size + produced.written_size)
+def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFailed:
+    """Record the attempt, and turn its exception into data. A cancellation is recorded and raised again."""
+    number = len(call.attempts) + 1
+    call.ended = call.run.now()
+    duration_ms = (call.ended - started) * 1000
+    if was_cancelled(error):
+        call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
+        raise error
+    failure = explain(call.run, call.node.name, error, number, call.index)
+    status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
+    call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
+    call.feedback = _feedback(call, error, failure)
+    return AttemptFailed(failure, call.node.policy.action_for(failure.kind), _retry_after(error))
 
 
 def was_cancelled(error: BaseException) -> bool:
@@ -138,21 +140,23 @@ def _feedback(call: Call, error: BaseException, failure: Failure) -> dict[str, J
     return sanitize_retry_context(failure.attempt, failure.kind.value, failure.errors, error)
 
 
-async def _decide(call: Call, failure: Failure, action: FailureAction, retry_after: float = 0.0) -> AttemptFailed:
-    """What the policy wants now. RETRY comes out only if a retry can help."""
-    policy = call.node.policy
-    if action is FailureAction.RETRY and not failure.retryable:
-        action = policy.fallback_action
-    if action is not FailureAction.CUSTOM:
-        return AttemptFailed(failure, action, retry_after)
+async def _decide(call: Call, failed: AttemptFailed) -> AttemptFailed:
+    """What the policy wants now. RETRY comes out only if a retry can help, CUSTOM only with a replacement output."""
+    failure = failed.failure
+    if failed.action is FailureAction.RETRY and not failure.retryable:
+        failed.action = call.node.policy.fallback_action
+    if failed.action is not FailureAction.CUSTOM:
+        return failed
     answer = await _ask_handler(call, failure)
     if isinstance(answer, AttemptFailed):
         return answer
     if not isinstance(answer, FailureAction):
-        return AttemptFailed(failure, FailureAction.CUSTOM, replacement=answer)
-    if answer is FailureAction.RETRY and not failure.retryable:
-        answer = FailureAction.ABORT
-    return AttemptFailed(failure, answer, retry_after)
+        failed.replacement = answer
+    elif answer is FailureAction.RETRY and not failure.retryable:
+        failed.action = FailureAction.ABORT
+    else:
+        failed.action = answer
+    return failed
 
 
 async def _ask_handler(call: Call, failure: Failure) -> Any:
@@ -183,14 +187,13 @@ async def call_user(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 async def _recover(call: Call, failed: AttemptFailed) -> Settled:
-    policy = call.node.policy
     if failed.action is FailureAction.RETRY:
         try:
             return await _retry(call, failed)
         except AttemptFailed as last:
             failed = last
     if failed.action is FailureAction.RETRY:
-        failed = await _decide(call, failed.failure, policy.fallback_action)
+        failed = await _decide(call, AttemptFailed(failed.failure, call.node.policy.fallback_action))
     if failed.replacement is not MISSING:
         return await _replace(call, failed)
     return give_up(failed.failure, failed.action)
@@ -231,7 +234,7 @@ async def _retry(call: Call, first: AttemptFailed) -> Produced:
         return run.now() + seconds >= call.deadline
 
     return await retry(
-        first, lambda: _attempt(call), node.policy, announce=announce, pause=pause, out_of_time=out_of_time
+        first, lambda: _attempt_again(call), node.policy, announce=announce, pause=pause, out_of_time=out_of_time
     )
 
 
@@ -245,9 +248,8 @@ async def _replace(call: Call, failed: AttemptFailed) -> Settled:
                 output, node.output_subject, count_llm_call=run.meter.add
             )
         value, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
-        produced = Produced(value, size, False, None, 0)
         if call.index is None:
-            _commit(call, produced)
+            run.commit(node, value, size, None)
     except KairosError as error:
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
-    return produced
+    return Produced(value, size, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from kairos_async.plan import Node, TaskGraph
@@ -18,6 +18,8 @@ from kairos_async.plan import Node, TaskGraph
 
 class Unit(Protocol):
     """Work that waits for a slot: a node, or something on behalf of one."""
+
+    parallel: bool
 
     @property
     def node(self) -> Node: ...
@@ -30,65 +32,74 @@ class Schedule:
         graph: of the run.
         ended: names of steps that have ended already (after a re-plan).
         begun: names of steps that are under way already (after a re-plan); they are not handed out again.
+
+    Attributes:
+        unended: steps that have not ended yet.
+        waiting: what waits for a slot; empty when `take` has nothing to give.
+        push: let a unit wait for a slot, behind those that wait already.
     """
 
-    __slots__ = ("_arrivals", "_heap", "_missing", "_queue", "_serial_holder", "_serial_waiting", "graph", "unended")
+    __slots__ = (
+        "_arrivals",
+        "_heap",
+        "_missing",
+        "_queue",
+        "_serial_holder",
+        "_serial_waiting",
+        "graph",
+        "push",
+        "unended",
+        "waiting",
+    )
 
     def __init__(self, graph: TaskGraph, ended: Iterable[str] = (), begun: Iterable[str] = ()) -> None:
         self.graph = graph
-        self._missing = [len(node.needs) for node in graph.nodes]
+        self.unended = len(graph.nodes)
         self._queue: deque[Unit] = deque()
         self._heap: list[tuple[float, int, Unit]] | None = [] if graph.has_hints else None
+        self.waiting: Collection[object] = self._queue if self._heap is None else self._heap
+        self.push: Callable[[Unit], None] = self._queue.append if self._heap is None else self._push_by_path
         self._arrivals = 0
         self._serial_holder: str | None = None
-        self._serial_waiting: deque[Node] = deque()
-        self.unended = len(graph.nodes)
+        self._serial_waiting: deque[Unit] = deque()
+        self._missing = [len(node.needs) for node in graph.nodes]
         over = {graph.index[name] for name in ended}
         active = {graph.index[name] for name in begun}
+        self.unended -= len(over)
+        for index in over:
+            for successor in graph.nodes[index].successors:
+                self._missing[successor] -= 1
         for node in graph.nodes:
-            if not node.needs and node.index not in over and node.index not in active:
-                self._arrive(node)
-        for index in sorted(over):
-            self._count_down(index, over | active)
-        for index in active:
-            if not graph.nodes[index].step.parallel:
-                self._serial_holder = graph.nodes[index].name
-
-    def push(self, unit: Unit) -> None:
-        """Let a unit wait for a slot, behind those that wait already."""
-        self._enqueue(unit, unit.node.remaining)
+            if node.index in active:
+                if not node.parallel:
+                    self._serial_holder = node.name
+            elif node.index not in over and not self._missing[node.index]:
+                self.push(node)
 
     def take(self) -> Unit | None:
         """The next unit that may start now, or None. A `parallel=False` step is held back while another is active."""
-        while True:
-            if self._heap is not None:
-                if not self._heap:
-                    return None
-                unit = heapq.heappop(self._heap)[2]
-            elif self._queue:
-                unit = self._queue.popleft()
-            else:
-                return None
-            if not isinstance(unit, Node) or unit.step.parallel:
+        while self.waiting:
+            unit = self._queue.popleft() if self._heap is None else heapq.heappop(self._heap)[2]
+            if unit.parallel:
                 return unit
             if self._serial_holder is None:
-                self._serial_holder = unit.name
+                self._serial_holder = unit.node.name
                 return unit
             self._serial_waiting.append(unit)
+        return None
 
     def record(self, name: str) -> None:
         """The step of this name has ended, in whatever way: those that waited only for it become ready."""
-        index = self.graph.index[name]
         if self._serial_holder == name:
             self._serial_holder = None
             if self._serial_waiting:
-                self._arrive(self._serial_waiting.popleft(), first=True)
-        self._count_down(index, ())
-
-    @property
-    def waiting(self) -> bool:
-        """Whether `take` could give a unit."""
-        return bool(self._queue or self._heap)
+                self._enqueue_first(self._serial_waiting.popleft())
+        self.unended -= 1
+        missing, nodes = self._missing, self.graph.nodes
+        for successor in nodes[self.graph.index[name]].successors:
+            missing[successor] -= 1
+            if not missing[successor]:
+                self.push(nodes[successor])
 
     def drain(self) -> list[Unit]:
         """Take out everything that waits, in order (for a re-plan)."""
@@ -98,24 +109,13 @@ class Schedule:
             self._heap.clear()
         return units
 
-    def _count_down(self, index: int, known: Iterable[int]) -> None:
-        self.unended -= 1
-        missing = self._missing
-        nodes = self.graph.nodes
-        for successor in nodes[index].successors:
-            missing[successor] -= 1
-            if not missing[successor] and successor not in known:
-                self._arrive(nodes[successor])
+    def _push_by_path(self, unit: Unit) -> None:
+        assert self._heap is not None
+        self._arrivals += 1
+        heapq.heappush(self._heap, (-unit.node.remaining, self._arrivals, unit))
 
-    def _arrive(self, node: Node, *, first: bool = False) -> None:
-        if self._heap is None and first:
-            self._queue.appendleft(node)
-        else:
-            self._enqueue(node, node.remaining)
-
-    def _enqueue(self, unit: Unit, remaining: float) -> None:
+    def _enqueue_first(self, unit: Unit) -> None:
         if self._heap is None:
-            self._queue.append(unit)
+            self._queue.appendleft(unit)
         else:
-            self._arrivals += 1
-            heapq.heappush(self._heap, (-remaining, self._arrivals, unit))
+            self.push(unit)

@@ -27,10 +27,11 @@ class SlotSource(Protocol):
 class Resume:
     """A unit that waits for a slot so that an attempt can follow a retry delay."""
 
-    __slots__ = ("abandoned", "granted", "node")
+    __slots__ = ("abandoned", "granted", "node", "parallel")
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.parallel = True
         self.granted = anyio.Event()
         self.abandoned = False
 
