@@ -11,7 +11,7 @@ from typing_extensions import TypeAliasType
 JSONScalar: TypeAlias = str | int | float | bool | None
 """A JSON value without parts. Floats are finite; strings can be encoded as UTF-8 (no lone surrogates)."""
 
-JSONValue = TypeAliasType("JSONValue", "str | int | float | bool | None | list[JSONValue] | dict[str, JSONValue]")
+JSONValue = TypeAliasType("JSONValue", "str | int | float | bool | list[JSONValue] | dict[str, JSONValue] | None")
 """What state holds and what crosses a boundary: built-in types only, so that a copy is complete and a dump is exact."""
 
 

@@ -32,8 +32,10 @@ class Grant(Protocol):
     def writes(self) -> frozenset[str] | None: ...
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream."""
+
     def providers(self, key: str) -> tuple[str, ...]:
         """The steps that declare that they produce the key: as their name, or in write_keys."""
+
     def is_step(self, key: str) -> bool:
         """Whether the key is the name of a step."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -181,7 +182,9 @@ class TaskGraph:
     def missing_inputs(self, given: Iterable[str]) -> list[str]:
         """What is wrong with a run's inputs, a sentence each: names of steps, and foreach keys that nobody gives."""
         keys = set(given)
-        problems = [f"input {key!r} has the name of a step; rename one of them." for key in sorted(keys & set(self.index))]
+        problems = [
+            f"input {key!r} has the name of a step; rename one of them." for key in sorted(keys & set(self.index))
+        ]
         for node in self.nodes:
             key = node.foreach
             if key is None or key in self.index or key in self.writers or key in keys:
@@ -222,7 +225,9 @@ class TaskGraph:
             if step.foreach is not None and step.foreach in self.index:
                 named[step.foreach] = None
             if step.foreach is not None and step.read_keys is not None and step.foreach not in step.read_keys:
-                problems.append(f"step {step.name!r} has foreach={step.foreach!r}, which its read_keys leave out; add it.")
+                problems.append(
+                    f"step {step.name!r} has foreach={step.foreach!r}, which its read_keys leave out; add it."
+                )
             for key in sorted(set(self.index) & (step.write_keys or frozenset())):
                 problems.append(f"step {step.name!r} has {key!r} in its write_keys, which is the name of a step.")
             needs = set()
@@ -297,7 +302,7 @@ class TaskGraph:
         """Writers of one key must form a chain; sorted topologically, it is enough to look at neighbours."""
         for key, names in sorted(self.writers.items()):
             ranked = sorted((self.index[name] for name in names), key=self._rank.__getitem__)
-            for first, second in zip(ranked, ranked[1:], strict=False):
+            for first, second in itertools.pairwise(ranked):
                 if not self.reaches(first, second):
                     pair = sorted((self.nodes[first].name, self.nodes[second].name))
                     problems.append(

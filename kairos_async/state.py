@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.contracts.dump import dump_object
@@ -79,32 +79,32 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     return copied, limit - budget[0]
 
 
-def _copy(value: object, depth: int, budget: list[int]) -> JSONValue:
+def _copy(value: Any, depth: int, budget: list[int]) -> Any:
     kind = type(value)
     if kind is str:
-        budget[0] -= len(value) if value.isascii() else _utf8_length(value)  # type: ignore[attr-defined, arg-type]
-        return value  # type: ignore[return-value]
+        budget[0] -= len(value) if value.isascii() else _utf8_length(value)
+        return value
     if kind is float:
         budget[0] -= 8
-        if value - value != 0.0:  # type: ignore[operator]
+        if value - value != 0.0:
             raise _Refused("is NaN or infinite")
-        return value  # type: ignore[return-value]
+        return value
     if kind is int:
         budget[0] -= 8
-        if value.bit_length() > MAX_INT_BITS:  # type: ignore[attr-defined]
+        if value.bit_length() > MAX_INT_BITS:
             raise _Refused("is an integer of more than 4,200 digits")
-        return value  # type: ignore[return-value]
+        return value
     if kind is dict:
-        return _copy_dict(value, depth, budget)  # type: ignore[arg-type]
+        return _copy_dict(value, depth, budget)
     if kind is list or kind is tuple:
-        return _copy_list(value, depth, budget)  # type: ignore[arg-type]
+        return _copy_list(value, depth, budget)
     if value is None or kind is bool:
         budget[0] -= 8
-        return value  # type: ignore[return-value]
+        return value
     return _copy(_as_builtin(value), depth, budget)
 
 
-def _copy_dict(value: dict[object, object], depth: int, budget: list[int]) -> JSONValue:
+def _copy_dict(value: dict[Any, Any], depth: int, budget: list[int]) -> JSONValue:
     if depth == MAX_DEPTH:
         raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
     copied: dict[str, JSONValue] = {}
@@ -129,7 +129,7 @@ def _copy_dict(value: dict[object, object], depth: int, budget: list[int]) -> JS
     return copied
 
 
-def _copy_list(value: list[object] | tuple[object, ...], depth: int, budget: list[int]) -> JSONValue:
+def _copy_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[int]) -> JSONValue:
     if depth == MAX_DEPTH:
         raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
     copied: list[JSONValue] = []
@@ -172,14 +172,14 @@ def _as_builtin(value: object) -> object:
         raise _Refused(f"is of type {type(value).__name__}, which cannot be written as JSON") from None
 
 
-def read_copy(value: JSONValue) -> JSONValue:
+def read_copy(value: Any) -> JSONValue:
     """A copy of a stored value that shares nothing which can be changed."""
     kind = type(value)
     if kind is dict:
-        return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}  # type: ignore[union-attr]
+        return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}
     if kind is list:
-        return [v if type(v) in _SCALARS else read_copy(v) for v in value]  # type: ignore[union-attr]
-    return value
+        return [v if type(v) in _SCALARS else read_copy(v) for v in value]
+    return cast(JSONValue, value)
 
 
 Upstream = Callable[[str], bool]

@@ -53,7 +53,7 @@ def explain_unknown_keywords(cls: type[_T]) -> type[_T]:
             raise ConfigError(f"{cls.__name__} {name!r} has no parameter {wrong!r}. {hint}")
         plain(self, *args, **kwargs)
 
-    cls.__init__ = init  # type: ignore[misc]
+    setattr(cls, "__init__", init)  # noqa: B010 - a plain assignment is what type checkers refuse here
     return cls
 
 
@@ -130,7 +130,9 @@ class Step:
         self.foreach = None if foreach is None else _names(name, "foreach", (foreach,))[0]
         self.foreach_policy = _one_of(name, "foreach_policy", foreach_policy, ForeachPolicy)
         if max_concurrency is not None and (type(max_concurrency) is not int or max_concurrency < 1):
-            raise ConfigError(f"Step {name!r}: max_concurrency={max_concurrency!r} must be a whole number >= 1 or None.")
+            raise ConfigError(
+                f"Step {name!r}: max_concurrency={max_concurrency!r} must be a whole number >= 1 or None."
+            )
         if max_concurrency is not None and foreach is None:
             raise ConfigError(f"Step {name!r}: max_concurrency bounds the items of a foreach, and it has no foreach.")
         self.max_concurrency = max_concurrency
@@ -162,7 +164,9 @@ class Step:
 
 def _checked_action(step: str, action: object) -> Action:
     if not callable(action):
-        raise ConfigError(f"Step {step!r}: its action {action!r} is not callable. Pass the function, without calling it.")
+        raise ConfigError(
+            f"Step {step!r}: its action {action!r} is not callable. Pass the function, without calling it."
+        )
     if inspect.isgeneratorfunction(action) or inspect.isasyncgenfunction(action):
         raise ConfigError(f"Step {step!r}: its action yields. An action returns its output, once.")
     return action

@@ -80,7 +80,9 @@ def one_of(*values: JSONScalar | Iterable[JSONScalar]) -> Rule:
         given = tuple(values[0])
     allowed: list[JSONScalar] = []
     for value in given:
-        if not isinstance(value, (str, int, float, type(None))) or (isinstance(value, float) and not math.isfinite(value)):
+        if not isinstance(value, (str, int, float, type(None))) or (
+            isinstance(value, float) and not math.isfinite(value)
+        ):
             raise ConfigError(f"one_of: {value!r} cannot be chosen; use str, int, finite float, bool and None.")
         allowed.append(value)
     if not allowed:

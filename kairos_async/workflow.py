@@ -64,9 +64,8 @@ class Workflow:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"Workflow name {name!r} must be a str that is not empty.")
         self.name = name
-        self.graph = TaskGraph(
-            _checked_steps(name, steps), subject=f"Workflow {name!r}", failure_policy=_checked_policy(name, failure_policy)
-        )
+        policy = _checked_policy(name, failure_policy)
+        self.graph = TaskGraph(_checked_steps(name, steps), subject=f"Workflow {name!r}", failure_policy=policy)
         self.timeout = _checked_timeout(name, timeout)
         self._config = RunConfig(
             workflow=name,
@@ -183,7 +182,7 @@ class Workflow:
     def _prepare(self, inputs: Mapping[str, object] | None, timeout: float | None, hook: Hook | None) -> Run:
         given = {} if inputs is None else inputs
         if not isinstance(given, Mapping):
-            raise StateError(f"The inputs of workflow {self.name!r} are a {type(given).__name__}; they must be a mapping.")
+            raise StateError(f"The inputs of workflow {self.name!r} are a {type(given).__name__}, not a mapping.")
         if problems := self.graph.missing_inputs(given):
             raise PlanError(f"A run of workflow {self.name!r}", problems)
         limit = self.timeout if timeout is None else _checked_timeout(self.name, timeout)
@@ -233,7 +232,7 @@ def _checked_timeout(workflow: str, timeout: float | None) -> float | None:
     if timeout is None:
         return None
     if type(timeout) not in (int, float) or not math.isfinite(timeout) or timeout <= 0:
-        raise ConfigError(f"Workflow {workflow!r}: timeout={timeout!r} must be a finite number of seconds > 0, or None.")
+        raise ConfigError(f"Workflow {workflow!r}: timeout={timeout!r} must be a finite number of seconds > 0.")
     return float(timeout)
 
 

@@ -62,7 +62,13 @@ class Call(Scope):
     node: Node
 
     def __init__(
-        self, run: RunServices, node: Node, slot: Slot, deadline: float, item: JSONValue = None, index: int | None = None
+        self,
+        run: RunServices,
+        node: Node,
+        slot: Slot,
+        deadline: float,
+        item: JSONValue = None,
+        index: int | None = None,
     ) -> None:
         super().__init__(run, node)
         self.slot = slot

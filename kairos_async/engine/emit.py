@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import structlog
@@ -31,7 +31,7 @@ class Emitter:
         event = kind(
             run_id=self._run_id,
             sequence=self._sequence,
-            timestamp=datetime.now(timezone.utc),
+            timestamp=datetime.now(UTC),
             step_id=step,
             level=level,
             data=cast(dict[str, JSONValue], self._redactor.redact(data)),

@@ -203,8 +203,8 @@ class Fanout:
             for key in written:
                 if key in writers:
                     raise ScopeError(
-                        f"Items {writers[key]} and {index} of step {self.node.name!r} both write key {key!r}, and items "
-                        "have no order. Return the values and combine them in a step that follows."
+                        f"Items {writers[key]} and {index} of step {self.node.name!r} both write key {key!r}, and "
+                        "items have no order. Return the values and combine them in a step that follows."
                     )
                 writers[key] = index
             values.update(written)

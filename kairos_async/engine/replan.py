@@ -19,7 +19,7 @@ from kairos_async.engine.runner import call_user, explain, was_cancelled
 from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, PlanReplaced
 from kairos_async.exceptions import PlanError
-from kairos_async.failure import Failure, FailureAction
+from kairos_async.failure import Failure
 from kairos_async.outcomes import Replan, StepResult, StepStatus
 from kairos_async.plan import Node, TaskGraph
 from kairos_async.state import INPUTS
@@ -85,9 +85,7 @@ async def replan(run: Replannable, node: Node, result: StepResult, failure: Fail
         run.pump()
 
 
-async def _replace(
-    run: Replannable, node: Node, result: StepResult, failure: Failure, planner: Planner
-) -> bool:
+async def _replace(run: Replannable, node: Node, result: StepResult, failure: Failure, planner: Planner) -> bool:
     begun = set(run.active) - {node.name}
     removed = [n for n in run.graph.nodes if n.name not in run.results and n.name not in begun]
     number = len(run.replans) + 1
@@ -153,7 +151,9 @@ def _growth(run: Replannable, removed: list[Node], added: list[Node]) -> list[st
     writable = frozenset[str]().union(*(node.writes or frozenset() for node in removed))
     for node in added:
         if node.writes is None:
-            problems.append(f"step {node.name!r} could write any key; replaced steps only {sorted(writable)}: give it write_keys.")
+            problems.append(
+                f"step {node.name!r} could write any key; replaced steps only {sorted(writable)}: give it write_keys."
+            )
         elif more := sorted(node.writes - writable):
             problems.append(f"step {node.name!r} could write {more[0]!r}, which no replaced step could.")
     return problems

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_any, wait_exponential
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
 
 from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.failure import Failure, FailureAction, FailureKind, FailurePolicy
@@ -68,16 +70,13 @@ async def retry(
             raise known
         return await attempt()
 
-    def stop(state: RetryCallState) -> bool:
-        return out_of_time(state.upcoming_sleep)
-
     def before_sleep(state: RetryCallState) -> None:
         announce(_failed(state), state.upcoming_sleep)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception(_wants_retry),
         wait=_Wait(policy),
-        stop=stop_any(stop_after_attempt(1 + policy.max_retries), stop),
+        stop=stop_any(stop_after_attempt(1 + policy.max_retries), _Stop(out_of_time)),
         before_sleep=before_sleep,
         sleep=pause,
         reraise=True,
@@ -95,16 +94,26 @@ def _failed(state: RetryCallState) -> AttemptFailed:
     return failed
 
 
-class _Wait:
+class _Stop(stop_base):
+    """Stops when the next attempt would start too late. tenacity's own stops read the wall clock."""
+
+    def __init__(self, out_of_time: Callable[[float], bool]) -> None:
+        self._out_of_time = out_of_time
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return self._out_of_time(retry_state.upcoming_sleep)
+
+
+class _Wait(wait_base):
     def __init__(self, policy: FailurePolicy) -> None:
         self._policy = policy
         self._plain = wait_exponential(
             multiplier=policy.retry_delay, exp_base=policy.retry_backoff, max=policy.retry_max_delay
         )
 
-    def __call__(self, state: RetryCallState) -> float:
-        failed = _failed(state)
+    def __call__(self, retry_state: RetryCallState) -> float:
+        failed = _failed(retry_state)
         if failed.failure.kind is FailureKind.VALIDATION:
             return failed.retry_after
-        delay = self._plain(state) * (1.0 + random.random() * self._policy.retry_jitter)
+        delay = self._plain(retry_state) * (1.0 + random.random() * self._policy.retry_jitter)
         return max(min(delay, self._policy.retry_max_delay), failed.retry_after)

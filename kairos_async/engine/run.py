@@ -288,7 +288,10 @@ class Run:
         if gave_up is not None and gave_up.action is FailureAction.REPLAN:
             if await replan(self, node, result, gave_up.failure, slot):
                 return
-            gave_up = give_up(gave_up.failure, FailureAction.SKIP if node.policy.fallback_action is FailureAction.SKIP else FailureAction.ABORT)
+            gave_up = give_up(
+                gave_up.failure,
+                FailureAction.SKIP if node.policy.fallback_action is FailureAction.SKIP else FailureAction.ABORT,
+            )
             result = dataclasses.replace(result, status=gave_up.status)
         if gave_up is not None and gave_up.action is FailureAction.ABORT:
             self.abort(gave_up.failure)
