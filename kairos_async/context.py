@@ -115,7 +115,7 @@ class StepContext:
         step_id: str,
         run_id: str,
         attempt: int,
-        item: JSONValue = None,
+        item: Any = None,
         index: int | None = None,
         retry_context: dict[str, JSONValue] | None = None,
     ) -> None:

@@ -218,17 +218,16 @@ async def _in_thread(call: Call, number: int, context: StepContext, deadline: fl
     """
     run = call.run
     await anyio.lowlevel.checkpoint_if_cancelled()
-    deadline = min(deadline, anyio.current_effective_deadline())
     finished = False
     output: Any = None
-    with anyio.CancelScope(deadline=deadline, shield=True):
+    with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline()), shield=True):
         output = await anyio.to_thread.run_sync(
             call.node.action, context, abandon_on_cancel=True, limiter=run.threads()
         )
         finished = True
-    await anyio.lowlevel.checkpoint_if_cancelled()
-    if not finished:
+    if not finished and run.now() >= deadline:
         raise _timeout(call, number, deadline, abandoned=True)
+    await anyio.lowlevel.checkpoint_if_cancelled()
     return await in_context(run.context.copy(), _await(output)) if inspect.isawaitable(output) else output
 
 

@@ -1,0 +1,30 @@
+"""Every async test runs twice, on asyncio and on trio, on a virtual clock; `real_time` asks for the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+from hypothesis import settings
+
+from tests.clocks import BACKENDS, backend
+
+# The same examples on every run: a failure is the change's own. `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("default", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile("default")
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Choose the backend of one test. A clock of its own for each, so that none sees another's time."""
+    return backend(request.param, real_time=request.node.get_closest_marker("real_time") is not None)
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls_fail() -> Iterator[None]:
+    """Make a blocking call of the package on asyncio's thread an error: it would stop every run of the process."""
+    with blockbuster_ctx("kairos_async"):
+        yield

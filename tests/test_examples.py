@@ -1,0 +1,124 @@
+"""Each example runs as written, in a process of its own, and shows what it says it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import concurrent_steps
+from tests.test_licence_audit import broken, install
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+KEY_LINES = {
+    "simple_chain.py": [
+        r"^triage, attempt 1: failure; .*topic",
+        r"^triage, attempt 2: success; contract kept$",
+        r"^to the billing desk, urgency 4: I was charged twice\.$",
+    ],
+    "concurrent_steps.py": [
+        r"^one step at a time: ",
+        r"^all at once: ",
+        r"^measured speed-up: +\d",
+        r"^`fastest` started",
+    ],
+    "foreach_fanout.py": [
+        r"^50 of 200 pages are done$",
+        r"^200 of 200 pages are done$",
+        r"^198 pages fetched, in order: True; words in all: 39563$",
+        r"^21 pages took a second attempt$",
+        r"^page 17 failed: LookupError: no such page$",
+        r"^page 120 failed: LookupError: no such page$",
+    ],
+    "replan.py": [
+        r"^re-plan 1: archive failed with ConnectionError$",
+        r"^  finished: question; to be replaced: archive, essay$",
+        r"^interviews: completed$",
+        r"^Bees: an essay from the library's books on Bees and three people who know Bees$",
+    ],
+    "licence_audit.py": [
+        r"^\d+ packages audited in ",
+        r"^│ permissive +│ +\d",
+        r"^Requirement cycles: ",
+        r"│ read +│ +\d",
+    ],
+}
+
+
+def run(name: str, *arguments: str | Path, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end."""
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
+    assert done.returncode == exit_code, done.stderr
+    return done
+
+
+def test_every_example_is_tested() -> None:
+    """A new example needs its key lines above."""
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(KEY_LINES)
+
+
+@pytest.mark.parametrize("name", KEY_LINES)
+def test_example(name: str) -> None:
+    """It exits with 0 and prints its key lines."""
+    printed = run(name).stdout
+    for line in KEY_LINES[name]:
+        assert re.search(line, printed, re.MULTILINE), printed
+
+
+async def test_the_speed_up_of_the_concurrent_example() -> None:
+    """In virtual time it is exact: the sum of the steps against the longest of them, and no step waits for a wave."""
+    assert (await concurrent_steps.measured(1)).duration_ms == pytest.approx(800)
+    together = await concurrent_steps.measured(None)
+    assert together.duration_ms == pytest.approx(300)
+    assert together.step_results["fastest"].started_ms == pytest.approx(100)
+
+
+def test_the_audit_prints_tables_that_fit() -> None:
+    """No line is wider than the terminal; progress goes to the other stream."""
+    done = run("licence_audit.py")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "reading metadata" in done.stderr
+    assert "reading metadata" not in done.stdout
+
+
+def test_the_audit_prints_nothing_but_json() -> None:
+    """With `--json` the output is one document, and says nothing on the side."""
+    done = run("licence_audit.py", "--json")
+    report = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert {"anyio", "kairos-async", "pydantic"} <= {package["name"] for package in report["packages"]}
+    assert sum(report["families"].values()) == len(report["packages"])
+    assert {step["step"] for step in report["slowest"]} >= {"discover", "read", "report"}
+
+
+def test_the_audit_of_broken_packages(tmp_path: Path) -> None:
+    """What cannot be read is listed with its reason, and the others are audited all the same."""
+    problems = broken(tmp_path)
+    install(tmp_path, "good", more="License: MIT\nRequires-Dist: circle\n")
+    install(tmp_path, "circle", more="Requires-Dist: good\nRequires-Dist: ???\n")
+    install(tmp_path, "nameless", more="").joinpath("METADATA").write_text("Version: 1\n")
+    report = json.loads(run("licence_audit.py", "--json", tmp_path).stdout)
+    assert {package["name"] for package in report["packages"]} == {"good", "circle"}
+    assert report["undeclared"] == ["circle"]
+    assert report["cycles"] == [["circle", "good"]]
+    assert report["invalid"] == [["circle", "???"]]
+    dirty = {entry["file"]: entry["problem"] for entry in report["dirty"]}
+    assert set(dirty) == {*problems, "nameless-1.0.dist-info"}
+    for name, problem in problems.items():
+        assert problem in dirty[name]
+    assert "name" in dirty["nameless-1.0.dist-info"]
+
+
+def test_the_audit_of_nothing(tmp_path: Path) -> None:
+    """An empty directory is an empty report; a directory that is not there is a wrong argument."""
+    assert json.loads(run("licence_audit.py", "--json", tmp_path).stdout)["packages"] == []
+    assert "0 packages audited" in run("licence_audit.py", tmp_path).stdout
+    assert "is not a directory" in run("licence_audit.py", tmp_path / "nowhere", exit_code=2).stderr

@@ -1,0 +1,63 @@
+"""The names that users import, and that each says what it is for."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from importlib import metadata, resources
+
+import kairos_async
+
+NAMES = """
+Action Attempt AttemptStatus ConfigError Event EventLevel ExecutionError Failure FailureAction FailureKind
+FailurePolicy FieldError ForeachPolicy Hook Inputs ItemComplete ItemFail ItemOutcome ItemOutcomes JSONValue
+KAIROS_DEFAULTS KairosError Limiter PlanError PlanReplaced Planner PolicyError Replan ReplanRequest SKIP ScopeError
+SecurityError State StateError StateLimits StateStore Step StepCancel StepComplete StepContext StepFail StepResult
+StepRetry StepSkip StepStart StepStatus StepTimeoutError TaskGraph ValidationComplete ValidationError ValidationFail
+ValidationStart Workflow WorkflowComplete WorkflowResult WorkflowStart WorkflowStatus step
+""".split()  # noqa: SIM905 - a list would be sixty lines
+"""A new name is added here and to the changelog; one that is taken away breaks somebody's program."""
+
+
+def public_names() -> dict[str, object]:
+    """Return what `kairos_async` offers, its own submodules left out."""
+    return {
+        name: value
+        for name, value in vars(kairos_async).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+
+
+def test_public_names() -> None:
+    """No name comes or goes unnoticed."""
+    assert sorted(public_names()) == sorted(NAMES)
+
+
+def undocumented_members(cls: type) -> list[str]:
+    """Return the public methods and properties that a class defines itself and nobody documents."""
+    kinds = (types.FunctionType, classmethod, staticmethod, property)
+    own = [name for name, value in vars(cls).items() if isinstance(value, kinds) and not name.startswith("_")]
+    return [name for name in own if not inspect.getdoc(getattr(cls, name))]
+
+
+def test_every_public_class_and_method_is_documented() -> None:
+    """Inherited docstrings count; what Python's own classes document is not ours to repeat."""
+    undocumented = []
+    for name, value in public_names().items():
+        if not callable(value) or not getattr(value, "__module__", "").startswith("kairos_async"):
+            continue
+        if not inspect.getdoc(value):
+            undocumented.append(name)
+        if inspect.isclass(value):
+            undocumented += [f"{name}.{member}" for member in undocumented_members(value)]
+    assert undocumented == []
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """It stands in one place."""
+    assert kairos_async.__version__ == metadata.version("kairos-async")
+
+
+def test_type_checkers_are_told_to_look() -> None:
+    """The marker file of PEP 561 is part of the package."""
+    assert resources.files(kairos_async).joinpath("py.typed").is_file()
