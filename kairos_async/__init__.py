@@ -46,6 +46,9 @@ from kairos_async.failure import FailureAction as FailureAction
 from kairos_async.failure import FailureKind as FailureKind
 from kairos_async.failure import FailurePolicy as FailurePolicy
 from kairos_async.failure import ForeachPolicy as ForeachPolicy
+from kairos_async.flow import Gate as Gate
+from kairos_async.flow import Label as Label
+from kairos_async.flow import SecretOutput as SecretOutput
 from kairos_async.limits import Limiter as Limiter
 from kairos_async.outcomes import Attempt as Attempt
 from kairos_async.outcomes import AttemptStatus as AttemptStatus
@@ -63,6 +66,7 @@ from kairos_async.step import SKIP as SKIP
 from kairos_async.step import Action as Action
 from kairos_async.step import Step as Step
 from kairos_async.step import step as step
+from kairos_async.workflow import ScopeReport as ScopeReport
 from kairos_async.workflow import Workflow as Workflow
 
 __version__ = "0.1.0"

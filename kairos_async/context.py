@@ -30,6 +30,9 @@ class Grant(Protocol):
     def reads(self) -> frozenset[str] | None: ...
     @property
     def writes(self) -> frozenset[str] | None: ...
+
+    observed: set[str] | None
+
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream."""
 
@@ -256,6 +259,8 @@ def _read(scope: Scope, key: str) -> JSONValue | Missing:
             f"Unauthorized read: key {key!r} is not in the declared read_keys of step {grant.name!r}: "
             f"{sorted(grant.reads)}."
         )
+    if grant.observed is not None:
+        grant.observed.add(key)
     value = scope.run.store.read(key, grant.upstream)
     if value is MISSING and (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
         raise ScopeError(
@@ -269,6 +274,8 @@ def _has(scope: Scope, key: object) -> bool:
     grant = scope.node
     if type(key) is not str or (grant.reads is not None and key not in grant.reads):
         return False
+    if grant.observed is not None:
+        grant.observed.add(key)
     return scope.run.store.read(key, grant.upstream) is not MISSING
 
 
@@ -276,7 +283,7 @@ def _readable(scope: Scope) -> list[str]:
     grant = scope.node
     if grant.reads is None:
         return sorted(scope.run.store.keys(grant.upstream))
-    return [key for key in sorted(grant.reads) if _has(scope, key)]
+    return [key for key in sorted(grant.reads) if scope.run.store.read(key, grant.upstream) is not MISSING]
 
 
 def _write(scope: Scope, key: str, value: object) -> None:

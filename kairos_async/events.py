@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from kairos_async._types import JSONValue
 
@@ -29,7 +29,8 @@ class _Event:
     """What every event has.
 
     `sequence` counts the events of one run from 1 without gaps. `timestamp` is in UTC. `step_id` is None for events
-    of the run as a whole.
+    of the run as a whole. Each type adds nothing but its `event_type`, as a class attribute: a dataclass of its own for
+    each would cost a millisecond of every import.
     """
 
     run_id: str
@@ -40,105 +41,105 @@ class _Event:
     data: Mapping[str, JSONValue]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowStart(_Event):
     """The run begins. data: workflow, steps (number of them), inputs (names of the keys)."""
 
-    event_type: Literal["workflow_start"] = "workflow_start"
+    __slots__ = ()
+    event_type: ClassVar[Literal["workflow_start"]] = "workflow_start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepStart(_Event):
     """A step begins. data: attempt (1), and items (their number) for a foreach."""
 
-    event_type: Literal["step_start"] = "step_start"
+    __slots__ = ()
+    event_type: ClassVar[Literal["step_start"]] = "step_start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepComplete(_Event):
     """A step is done and its output is stored. data: duration_ms, attempts, output."""
 
-    event_type: Literal["step_complete"] = "step_complete"
+    __slots__ = ()
+    event_type: ClassVar[Literal["step_complete"]] = "step_complete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepFail(_Event):
     """A step failed for good. data: duration_ms, attempts, error_type, error_message, action (that follows)."""
 
-    event_type: Literal["step_fail"] = "step_fail"
+    __slots__ = ()
+    event_type: ClassVar[Literal["step_fail"]] = "step_fail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRetry(_Event):
     """An attempt failed and another follows. data: attempt (that failed), delay_s, kind, error_type, error_message,
     and item (its index) in a foreach."""
 
-    event_type: Literal["step_retry"] = "step_retry"
+    __slots__ = ()
+    event_type: ClassVar[Literal["step_retry"]] = "step_retry"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepSkip(_Event):
     """A step is skipped. data: reason."""
 
-    event_type: Literal["step_skip"] = "step_skip"
+    __slots__ = ()
+    event_type: ClassVar[Literal["step_skip"]] = "step_skip"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepCancel(_Event):
     """A running step was ended by something else. data: reason, duration_ms, attempts."""
 
-    event_type: Literal["step_cancel"] = "step_cancel"
+    __slots__ = ()
+    event_type: ClassVar[Literal["step_cancel"]] = "step_cancel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemComplete(_Event):
     """An item of a foreach is done. data: index, done (items ended so far), total, duration_ms."""
 
-    event_type: Literal["item_complete"] = "item_complete"
+    __slots__ = ()
+    event_type: ClassVar[Literal["item_complete"]] = "item_complete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFail(_Event):
     """An item of a foreach ended without an output. data: index, done, total, duration_ms, status, error_type,
     error_message."""
 
-    event_type: Literal["item_fail"] = "item_fail"
+    __slots__ = ()
+    event_type: ClassVar[Literal["item_fail"]] = "item_fail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationStart(_Event):
     """A contract is about to be checked. data: contract (its name), boundary ("input" or "output"), attempt."""
 
-    event_type: Literal["validation_start"] = "validation_start"
+    __slots__ = ()
+    event_type: ClassVar[Literal["validation_start"]] = "validation_start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationComplete(_Event):
     """Data kept its contract. data: contract, boundary, attempt."""
 
-    event_type: Literal["validation_complete"] = "validation_complete"
+    __slots__ = ()
+    event_type: ClassVar[Literal["validation_complete"]] = "validation_complete"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationFail(_Event):
     """Data broke its contract. data: contract, boundary, attempt, errors (a list of field, rule, expected)."""
 
-    event_type: Literal["validation_fail"] = "validation_fail"
+    __slots__ = ()
+    event_type: ClassVar[Literal["validation_fail"]] = "validation_fail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanReplaced(_Event):
     """The planner's steps replace the part that has not run. data: number, removed, added (names of steps)."""
 
-    event_type: Literal["replan"] = "replan"
+    __slots__ = ()
+    event_type: ClassVar[Literal["replan"]] = "replan"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowComplete(_Event):
     """The final event, exactly one a run, however it ended. data: status, duration_ms, llm_calls, error_type,
     error_message."""
 
-    event_type: Literal["workflow_complete"] = "workflow_complete"
+    __slots__ = ()
+    event_type: ClassVar[Literal["workflow_complete"]] = "workflow_complete"
 
 
 Event: TypeAlias = (

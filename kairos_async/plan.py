@@ -10,11 +10,12 @@ import bisect
 import difflib
 import itertools
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
+from kairos_async.flow import Label, flow_problems, is_closed
 from kairos_async.step import Step, is_async
 
 _NO_STEPS: Final[tuple[str, ...]] = ()
@@ -27,6 +28,7 @@ class Node:
         index: position in the order of declaration.
         needs: indices of the steps that must have ended before, sorted.
         successors: indices of the steps that need this one, in the order of declaration.
+        observed: keys that the action has read, over all runs; None until it has run.
         required: keys without which the step cannot run: of its input contract, and the one of its foreach.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
     """
@@ -39,8 +41,10 @@ class Node:
         "input_contract",
         "input_subject",
         "is_async",
+        "labels",
         "name",
         "needs",
+        "observed",
         "output_contract",
         "output_subject",
         "parallel",
@@ -73,6 +77,8 @@ class Node:
         self.output_subject = f"The output of step {step.name!r}"
         contract_keys = step.input_contract.required if step.input_contract else frozenset[str]()
         self.required = contract_keys | {step.foreach} if step.foreach else contract_keys
+        self.labels = step.labels
+        self.observed: set[str] | None = None
         self.needs: tuple[int, ...] = ()
         self.successors: list[int] = []
         self.remaining = 0.0
@@ -84,6 +90,11 @@ class Node:
     def node(self) -> Node:
         """The node itself: a step that is ready is one kind of unit that waits for a slot."""
         return self
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether labels of data end at this step."""
+        return self.step.gate is not None or is_closed(self.output_contract)
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream of this one."""
@@ -111,6 +122,7 @@ class TaskGraph:
         steps: in the order of declaration.
         subject: how messages name the graph.
         failure_policy: of steps that have none of their own.
+        input_labels: of the run's inputs, by key.
 
     Attributes:
         nodes: in the order of declaration.
@@ -120,14 +132,20 @@ class TaskGraph:
 
     Raises:
         PlanError: duplicate names, unknown or self dependencies, cycles (with the path), write-write conflicts, a
-            foreach that its read_keys leave out. All problems are in `.problems`.
+            foreach that its read_keys leave out, labelled data that reaches a sink unchecked. All problems are in `.problems`.
     """
 
     def __init__(
-        self, steps: Iterable[Step], *, subject: str = "The graph", failure_policy: FailurePolicy | None = None
+        self,
+        steps: Iterable[Step],
+        *,
+        subject: str = "The graph",
+        failure_policy: FailurePolicy | None = None,
+        input_labels: Mapping[str, frozenset[Label]] | None = None,
     ) -> None:
         policy = failure_policy or KAIROS_DEFAULTS
         self.failure_policy = policy
+        self.input_labels = input_labels or {}
         self.nodes: list[Node] = []
         self.index: dict[str, int] = {}
         self.writers: dict[str, tuple[str, ...]] = {}
@@ -147,6 +165,7 @@ class TaskGraph:
         self._find_cycle(problems)
         if not problems:
             self._find_write_conflicts(problems)
+            problems += flow_problems(self, self.input_labels)
         if problems:
             raise PlanError(subject, problems)
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)

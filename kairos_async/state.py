@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from pydantic import SecretStr
+
 from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.contracts.dump import dump_object
 from kairos_async.exceptions import ConfigError, ScopeError, StateError
@@ -59,7 +61,8 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     """A complete copy of the value in exact built-in types, and its size in bytes (see `StateLimits`).
 
     Tuples become lists; subclasses of built-in types become the built-in type; what Pydantic can dump (models,
-    dataclasses, dates, enums, ...) is dumped.
+    dataclasses, dates, enums, ...) is dumped. A `pydantic.SecretStr` stays what it is: it cannot be changed, and whatever
+    leaves the run shows it as `[REDACTED]`.
 
     Raises:
         StateError: the value is not JSON (NaN, infinities, bytes, sets, cycles, other objects, keys that are no
@@ -98,7 +101,7 @@ def _copy(value: Any, depth: int, budget: list[int]) -> Any:
         return _copy_dict(value, depth, budget)
     if kind is list or kind is tuple:
         return _copy_list(value, depth, budget)
-    if value is None or kind is bool:
+    if value is None or kind is bool or kind is SecretStr:
         budget[0] -= 8
         return value
     return _copy(_as_builtin(value), depth, budget)

@@ -16,10 +16,11 @@ from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, compile_contract
 from kairos_async.exceptions import ConfigError
 from kairos_async.failure import FailurePolicy, ForeachPolicy
+from kairos_async.flow import as_gate, as_labels
 
 
 class _Skip(enum.Enum):
-    SKIP = "SKIP"
+    SKIP = object()  # no value that state would take for an output
 
     def __repr__(self) -> str:
         return "SKIP"
@@ -80,6 +81,9 @@ class Step:
         write_keys: the keys that the step may write with `ctx.state.set`; None: not restricted.
         failure_policy: None: the workflow's.
         expected_seconds: a hint. With hints, scarce slots go to the step with the longest remaining path.
+        labels: of `Label`: what the step brings in ("untrusted", "secret") or does ("irreversible", "external").
+        gate: of `Gate`: "approval" or "declassifier" if what the step returns counts as checked; labels end here. They
+            also end at a step whose output contract allows no free text.
 
     Raises:
         ConfigError: an argument is not valid; the message names step, argument and rule.
@@ -92,7 +96,9 @@ class Step:
         "failure_policy",
         "foreach",
         "foreach_policy",
+        "gate",
         "input_contract",
+        "labels",
         "max_concurrency",
         "name",
         "output_contract",
@@ -121,6 +127,8 @@ class Step:
         write_keys: Iterable[str] | None = None,
         failure_policy: FailurePolicy | None = None,
         expected_seconds: float | None = None,
+        labels: Iterable[str] = (),
+        gate: str | None = None,
     ) -> None:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(f"Step name {name!r} is not valid: use letters, digits, '_' and '-', at least one.")
@@ -148,6 +156,8 @@ class Step:
         if failure_policy is not None and not isinstance(failure_policy, FailurePolicy):
             raise ConfigError(f"Step {name!r}: failure_policy={failure_policy!r} must be a FailurePolicy.")
         self.failure_policy = failure_policy
+        self.labels = as_labels(f"Step {name!r}", labels)
+        self.gate = as_gate(f"Step {name!r}", gate)
         self.expected_seconds = _seconds(name, "expected_seconds", expected_seconds, least=0.0)
 
     def __repr__(self) -> str:

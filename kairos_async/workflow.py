@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass
 
 import anyio
 import anyio.lowlevel
@@ -16,12 +17,25 @@ from kairos_async.engine.run import Run, RunConfig
 from kairos_async.events import Event, Hook
 from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy
+from kairos_async.flow import SOURCES, SecretOutput, as_labels
 from kairos_async.limits import Limiter
 from kairos_async.outcomes import StepStatus, WorkflowResult
 from kairos_async.plan import TaskGraph, to_mermaid
 from kairos_async.security import Redactor
 from kairos_async.state import DEFAULT_LIMITS, StateLimits
 from kairos_async.step import Step, explain_unknown_keywords
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeReport:
+    """What a step was seen to read (`used`), and what it may read but did not (`unused`).
+
+    `unrestricted` says that it has no read_keys; `used` is then what they could be.
+    """
+
+    used: frozenset[str]
+    unused: frozenset[str]
+    unrestricted: bool
 
 
 @explain_unknown_keywords
@@ -39,6 +53,10 @@ class Workflow:
         timeout: seconds for a run; None: no limit. A run that takes longer is FAILED.
         planner: asked for new steps when a policy says REPLAN; see `ReplanRequest`.
         output: the step whose output is `result.output`; None: the last declared step that no other step needs.
+        on_secret_output: what happens to an output or write that carries a secret of the run (a value that was wrapped in
+            `pydantic.SecretStr` or stored under a sensitive key) outside of a sensitive key of its own: "fail", "redact"
+            or "allow"; see `SecretOutput`.
+        input_labels: of `Label`, by input: "untrusted", "secret".
         sensitive_keys: words or globs for keys whose values are redacted, beside the defaults.
         state_limits: how much a run may store.
 
@@ -59,13 +77,21 @@ class Workflow:
         planner: Planner | None = None,
         output: str | Step | None = None,
         sensitive_keys: Iterable[str] = (),
+        on_secret_output: str = SecretOutput.FAIL,
+        input_labels: Mapping[str, Iterable[str]] | None = None,
         state_limits: StateLimits = DEFAULT_LIMITS,
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"Workflow name {name!r} must be a str that is not empty.")
         self.name = name
+        labels = {
+            key: as_labels(f"Workflow {name!r}, input {key!r}", given, SOURCES)
+            for key, given in (input_labels or {}).items()
+        }
         policy = _checked_policy(name, failure_policy)
-        self.graph = TaskGraph(_checked_steps(name, steps), subject=f"Workflow {name!r}", failure_policy=policy)
+        self.graph = TaskGraph(
+            _checked_steps(name, steps), subject=f"Workflow {name!r}", failure_policy=policy, input_labels=labels
+        )
         self.timeout = _checked_timeout(name, timeout)
         self._config = RunConfig(
             workflow=name,
@@ -76,6 +102,7 @@ class Workflow:
             planner=planner,
             output=self._checked_output(output),
             sensitive_keys=_checked_patterns(sensitive_keys),
+            on_secret_output=_checked_secret_output(name, on_secret_output),
         )
         self._check_planner(planner)
         for hook in hooks:
@@ -164,6 +191,22 @@ class Workflow:
         }
         return self._rebuilt([step.with_expected_seconds(measured.get(step.name)) for step in self.steps])
 
+    def check_scopes(self) -> dict[str, ScopeReport]:
+        """What each step may read beyond what it has read, over all runs of this workflow object so far.
+
+        Steps that have not run, and steps that are granted nothing more than they use, are left out. A report is a
+        hint, not a proof: a step may read more another time.
+        """
+        reports = {}
+        for node in self.graph.nodes:
+            if node.observed is None:
+                continue
+            used = frozenset(node.observed)
+            if node.reads is None or node.reads - used - {node.foreach}:
+                unused = frozenset[str]() if node.reads is None else node.reads - used - {node.foreach}
+                reports[node.name] = ScopeReport(used=used, unused=unused, unrestricted=node.reads is None)
+        return reports
+
     def _rebuilt(self, steps: list[Step]) -> Workflow:
         config = self._config
         return Workflow(
@@ -176,6 +219,8 @@ class Workflow:
             planner=config.planner,
             output=config.output,
             sensitive_keys=config.sensitive_keys,
+            on_secret_output=config.on_secret_output,
+            input_labels=self.graph.input_labels,
             state_limits=config.limits,
         )
 
@@ -242,6 +287,13 @@ def _checked_concurrency(workflow: str, limit: int | Limiter | None) -> int | Li
     raise ConfigError(
         f"Workflow {workflow!r}: max_concurrency={limit!r} must be a whole number >= 1, a Limiter, or None."
     )
+
+
+def _checked_secret_output(workflow: str, given: str) -> SecretOutput:
+    if given not in SecretOutput.__members__.values():
+        choices = [choice.value for choice in SecretOutput]
+        raise ConfigError(f"Workflow {workflow!r}: on_secret_output={given!r} is not one of {choices}.")
+    return SecretOutput(given)
 
 
 def _checked_patterns(patterns: Iterable[str]) -> tuple[str, ...]:

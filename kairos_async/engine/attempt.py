@@ -20,7 +20,8 @@ from kairos_async.contracts.dump import small_size
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, Hook, ValidationComplete, ValidationFail, ValidationStart
-from kairos_async.exceptions import StepTimeoutError, ValidationError
+from kairos_async.exceptions import SecurityError, StepTimeoutError, ValidationError
+from kairos_async.flow import SecretOutput
 from kairos_async.outcomes import Attempt
 from kairos_async.plan import Node
 from kairos_async.state import read_copy, store_copy
@@ -34,6 +35,9 @@ class RunServices(Services, Protocol):
     context: contextvars.Context
     hooks: tuple[Hook, ...]
     schedule: Schedule
+    on_secret_output: SecretOutput
+    stopping: bool
+    deadline: float
 
     def now(self) -> float:
         """The event loop's clock, in seconds."""
@@ -106,6 +110,8 @@ async def run_attempt(call: Call, number: int) -> Produced:
     run, node = call.run, call.node
     item = None if call.index is None else read_copy(call.item)
     context = StepContext(node.name, run.run_id, number, item, call.index, call.feedback)
+    if node.observed is None:
+        node.observed = set()
     open_context(context, call)
     try:
         if node.timeout is None and call.deadline == math.inf:
@@ -116,11 +122,34 @@ async def run_attempt(call: Call, number: int) -> Produced:
         close_context(context)
     if output is SKIP:
         return Produced(None, 0, None, skipped=True)
-    if node.output_contract is not None and (small := small_size(output)) is not None:
-        # A contract gives new built-in values: nobody else holds them, and there is nothing left to check.
-        return Produced(output, small + call.size, call.written)
-    value, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
-    return Produced(value, size + call.size, call.written)
+    small = None if node.output_contract is None else small_size(output)
+    if small is None:
+        output, small = store_copy(output, run.store.limits.value_bytes, node.output_subject)
+    # else: a contract gives new built-in values, which nobody else holds, and which leave nothing to check.
+    if run.redactor.holds_secret(output):
+        output = _guarded(call, node.name, output)
+    written = call.written
+    if written is not None:
+        written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
+    return Produced(output, small + call.size, written)
+
+
+def _guarded(call: Call, key: str, value: JSONValue) -> JSONValue:
+    """What becomes of a value that carries a known secret to where nobody would look for one.
+
+    Raises:
+        SecurityError: the workflow says that this is a failure.
+    """
+    run = call.run
+    if run.on_secret_output is SecretOutput.ALLOW or run.redactor.is_sensitive(key):
+        return value
+    if run.on_secret_output is SecretOutput.REDACT:
+        return run.redactor.redact(value)
+    what = "returns" if key == call.node.name else f"writes to key {key!r}"
+    raise SecurityError(
+        f"{call} {what} a value that carries a secret of this run outside of a sensitive key; nothing of it is stored. "
+        "Leave it out, put it under a sensitive key of its own, or choose another on_secret_output for the workflow."
+    )
 
 
 async def _call_in_time(call: Call, number: int, context: StepContext) -> Any:

@@ -60,10 +60,10 @@ class Replannable(RunRecord, Protocol):
     def abort(self, failure: Failure) -> None:
         """End the run."""
 
-    def adopt(self, graph: TaskGraph, begun: set[str], record: Replan) -> None:
+    def adopt(self, graph: TaskGraph, record: Replan) -> None:
         """Go on with another graph."""
 
-    def reschedule(self, begun: set[str]) -> None:
+    def reschedule(self) -> None:
         """Work out anew what is ready."""
 
     def pump(self) -> None:
@@ -78,7 +78,7 @@ async def replan(run: Replannable, node: Node, result: StepResult, failure: Fail
         async with run.replan_lock:
             if len(run.replans) < node.policy.max_replans and run.planner is not None:
                 return await _replace(run, node, result, failure, run.planner)
-            run.reschedule(set(run.active))
+            run.reschedule()
             return False
     finally:
         run.planning -= 1
@@ -110,7 +110,7 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         names: dict[str, JSONValue] = {"number": number, "removed": list(record.removed), "added": list(record.added)}
         run.emit(PlanReplaced, node.name, EventLevel.WARN, names)
     run.active.pop(node.name, None)
-    run.adopt(graph, begun, record)
+    run.adopt(graph, record)
     return True
 
 
@@ -125,7 +125,12 @@ def _splice(run: Replannable, removed: list[Node], added: list[Step], number: in
         raise PlanError(subject, [f"the planner returned {wrong[0]!r}, which is no Step."])
     out = {node.name for node in removed}
     kept = [node.step for node in run.graph.nodes if node.name not in out]
-    graph = TaskGraph([*kept, *added], subject=subject, failure_policy=run.graph.failure_policy)
+    graph = TaskGraph(
+        [*kept, *added],
+        subject=subject,
+        failure_policy=run.graph.failure_policy,
+        input_labels=run.graph.input_labels,
+    )
     problems = graph.missing_inputs(run.input_keys)
     if run.output_step is not None and run.output_step not in graph.index:
         problems.append(f"the workflow's output is step {run.output_step!r}, which the plan leaves out.")
@@ -140,6 +145,7 @@ def _growth(run: Replannable, removed: list[Node], added: list[Node]) -> list[st
     new = {node.name for node in added}
     for node in added:
         new |= node.writes or frozenset()
+    new -= run.store.snapshot().keys()  # a new writer of a key that exists gives no right to its older value
     readable = frozenset[str]().union(*(_readable(run, node) for node in removed)) | new
     problems = [
         f"step {node.name!r} could read {more[0]!r}, which no replaced step could; name what it reads in read_keys."

@@ -38,6 +38,7 @@ from kairos_async.engine.slots import Resume, Slot
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction
+from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter, Meter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
@@ -65,6 +66,7 @@ class RunConfig:
     planner: Planner | None
     output: str | None
     sensitive_keys: tuple[str, ...]
+    on_secret_output: SecretOutput
 
     def with_hook(self, hook: Hook) -> RunConfig:
         """The same, with one more hook."""
@@ -95,6 +97,7 @@ class Run:
         self.run_id = os.urandom(16).hex()
         self.order = next(_order)
         self.redactor = Redactor(config.sensitive_keys)
+        self.on_secret_output = config.on_secret_output
         self.store = StateStore(inputs, config.limits)
         self.meter = Meter()
         self.hooks = config.hooks
@@ -110,6 +113,8 @@ class Run:
         self.results = StepResults()
         self.replans: list[Replan] = []
         self.planning = 0
+        self.stopping = False
+        self.deadline = math.inf
         self.replan_lock = anyio.Lock()
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
@@ -136,7 +141,7 @@ class Run:
         try:
             async with anyio.create_task_group() as self.tasks:
                 if self.timeout is not None:
-                    self.tasks.cancel_scope.deadline = self.started + self.timeout
+                    self.deadline = self.tasks.cancel_scope.deadline = self.started + self.timeout
                 self.pump()
                 if self._ended is not None and self.schedule.unended:
                     await self._ended.wait()
@@ -158,23 +163,29 @@ class Run:
         slot = Slot(self)
         rounds = 0
         try:
-            while True:
+            while not self.stopping:
                 if isinstance(unit, Node):
                     await self._run_node(unit, slot)
                 elif isinstance(unit, Fanout) and await unit.run_item(index, slot):
                     await self._conclude(unit, slot)
-                if not slot.held or (following := self._next_for(slot)) is None:
+                if not slot.held:
+                    self.pump()
+                    return
+                if (following := self._next_for(slot)) is None:
                     return
                 unit, index = following
                 rounds += 1
                 if rounds % _YIELD_EVERY == 0:
                     await anyio.lowlevel.checkpoint()
+        except BaseException:
+            self.stopping = True  # Only what ends the run comes through: from here on nothing starts.
+            raise
         finally:
             slot.give_up()
 
     def pump(self) -> None:
         """Start what is ready, as far as there are slots."""
-        while self.schedule.waiting and self.failure is None:
+        while self.schedule.waiting and not self.stopping:
             if self.limiter is not None and not self.limiter.take(self):
                 return
             if not self._start_next():
@@ -183,7 +194,7 @@ class Run:
 
     def slot_granted(self) -> None:
         """The shared limiter gave this run a slot that it had waited for."""
-        if self.failure is not None or not self.context.copy().run(self._start_next):
+        if self.stopping or not self.context.copy().run(self._start_next):
             self._put_back()
         else:
             self.context.copy().run(self.pump)
@@ -211,7 +222,7 @@ class Run:
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""
-        if self.failure is not None or (self.shared and self.limiter is not None and self.limiter.wanted_before(self)):
+        if self.stopping or (self.shared and self.limiter is not None and self.limiter.wanted_before(self)):
             return None
         following = self._take()
         if following is not None and isinstance(following[0], Resume):
@@ -288,10 +299,8 @@ class Run:
         if gave_up is not None and gave_up.action is FailureAction.REPLAN:
             if await replan(self, node, result, gave_up.failure, slot):
                 return
-            gave_up = give_up(
-                gave_up.failure,
-                FailureAction.SKIP if node.policy.fallback_action is FailureAction.SKIP else FailureAction.ABORT,
-            )
+            skips = node.policy.fallback_action is FailureAction.SKIP and not self.stopping
+            gave_up = GaveUp(gave_up.failure, FailureAction.SKIP if skips else FailureAction.ABORT)
             result = dataclasses.replace(result, status=gave_up.status)
         if gave_up is not None and gave_up.action is FailureAction.ABORT:
             self.abort(gave_up.failure)
@@ -314,20 +323,21 @@ class Run:
         """End the run: cancel what is running; what has not run is skipped."""
         if self.failure is None:
             self.failure = failure
+            self.stopping = True
             self.tasks.cancel_scope.cancel()
 
-    def adopt(self, graph: TaskGraph, begun: set[str], record: Replan) -> None:
-        """Go on with another graph, in which the steps of the names `begun` are under way."""
+    def adopt(self, graph: TaskGraph, record: Replan) -> None:
+        """Go on with another graph."""
         self.graph = graph
         self.replans.append(record)
         self._without_output -= set(record.removed)
-        self.reschedule(begun)
+        self.reschedule()
 
-    def reschedule(self, begun: set[str]) -> None:
+    def reschedule(self) -> None:
         """Work out anew what is ready: nothing that became ready while a planner was asked has been started."""
         waiting = [unit for unit in self.schedule.drain() if not isinstance(unit, Node)]
         ended = [name for name in self.results if name in self.graph.index]
-        self.schedule = Schedule(self.graph, ended=ended, begun=begun)
+        self.schedule = Schedule(self.graph, ended=ended, begun=self.active)
         for unit in waiting:
             self.schedule.push(unit)
 
@@ -342,9 +352,10 @@ class Run:
         self.store.commit(node.name, {**written, node.name: output}, size, node.upstream)
 
     def threads(self) -> anyio.CapacityLimiter:
-        """The run's worker threads: as many as it has slots."""
+        """The run's worker threads. Slots bound them already, if there is a limit; a token would also count threads
+        that were abandoned."""
         if self._threads is None:
-            self._threads = anyio.CapacityLimiter(self.limiter.total if self.limiter else _MAX_THREADS)
+            self._threads = anyio.CapacityLimiter(math.inf if self.limiter else _MAX_THREADS)
         return self._threads
 
     def _skip_for_want(self, node: Node) -> bool:

@@ -24,6 +24,7 @@ from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
 from kairos_async.state import store_copy
+from kairos_async.step import SKIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,10 @@ async def settle(call: Call) -> Settled:
     """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation."""
     try:
         produced = await run_attempt(call, 1)
-        if call.index is None and not produced.skipped:
-            call.run.commit(call.node, produced.output, produced.size, produced.written)
+        await _commit(call, produced)
     except BaseException as error:
         failed = _note_failure(call, error, call.started)
     else:
-        call.ended = call.run.now()
         return produced
     return await _recover(call, await _decide(call, failed))
 
@@ -63,15 +62,23 @@ async def _attempt_again(call: Call) -> Produced:
     number = len(call.attempts) + 1
     try:
         produced = await run_attempt(call, number)
-        if call.index is None and not produced.skipped:
-            call.run.commit(call.node, produced.output, produced.size, produced.written)
+        await _commit(call, produced)
     except BaseException as error:
         failed = _note_failure(call, error, started)
     else:
-        call.ended = call.run.now()
         call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (call.ended - started) * 1000))
         return produced
     raise await _decide(call, failed)
+
+
+async def _commit(call: Call, produced: Produced) -> None:
+    """Store what a plain step produced. What an item of a foreach produced is stored with its step."""
+    run = call.run
+    call.ended = run.now()
+    if run.stopping or call.ended >= run.deadline:
+        await anyio.sleep_forever()  # The action swallowed the run's cancellation; here it is delivered again.
+    if call.index is None and not produced.skipped:
+        run.commit(call.node, produced.output, produced.size, produced.written)
 
 
 def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFailed:
@@ -79,7 +86,7 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
     number = len(call.attempts) + 1
     call.ended = call.run.now()
     duration_ms = (call.ended - started) * 1000
-    if was_cancelled(error):
+    if was_cancelled(error) or call.run.stopping:
         call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
         raise error
     failure = explain(call.run, call.node.name, error, number, call.index)
@@ -150,7 +157,9 @@ async def _decide(call: Call, failed: AttemptFailed) -> AttemptFailed:
     answer = await _ask_handler(call, failure)
     if isinstance(answer, AttemptFailed):
         return answer
-    if not isinstance(answer, FailureAction):
+    if answer is SKIP:
+        failed.action = FailureAction.SKIP
+    elif not isinstance(answer, FailureAction):
         failed.replacement = answer
     elif answer is FailureAction.RETRY and not failure.retryable:
         failed.action = FailureAction.ABORT

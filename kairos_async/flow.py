@@ -1,0 +1,194 @@
+"""Labels on data flow: where untrusted or secret data comes in, and which steps it must not reach unchecked.
+
+Sources are inputs and steps labelled `untrusted` or `secret`; sinks are steps labelled `irreversible` or `external`.
+Labels go along with whatever a step may read. They end at a gate: a step with a closed output contract, or one that is
+declared as an approval or a declassifier. Untrusted data at an irreversible step, and secret data at an external one,
+is a problem of the plan, found when the workflow is built.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from kairos_async.contracts import Contract
+from kairos_async.exceptions import ConfigError
+
+
+class Label(enum.StrEnum):
+    """What is known of the data that a step or an input brings in, or of what a step does with data."""
+
+    UNTRUSTED = "untrusted"
+    """Source: text from outside, such as a mail, a page, or a model's answer to one."""
+    SECRET = "secret"
+    """Source: data that must not leave the service."""
+    IRREVERSIBLE = "irreversible"
+    """Sink: does what cannot be taken back, such as paying or deleting."""
+    EXTERNAL = "external"
+    """Sink: sends data out of the service."""
+
+
+class Gate(enum.StrEnum):
+    """Why data that has passed a step counts as checked."""
+
+    APPROVAL = "approval"
+    """A person has looked at it."""
+    DECLASSIFIER = "declassifier"
+    """The step removes what must not go on."""
+
+
+class SecretOutput(enum.StrEnum):
+    """What happens to an output or a write that carries a known secret outside of a sensitive key."""
+
+    FAIL = "fail"
+    """The step fails with a SecurityError, and nothing is stored."""
+    REDACT = "redact"
+    """The secret is replaced by `[REDACTED]` before the value is stored."""
+    ALLOW = "allow"
+    """The value is stored as it is; what leaves the run is still redacted."""
+
+
+SOURCES: Final = frozenset({Label.UNTRUSTED, Label.SECRET})
+FORBIDDEN: Final = {Label.IRREVERSIBLE: Label.UNTRUSTED, Label.EXTERNAL: Label.SECRET}
+"""For each sink the source whose data must not reach it."""
+
+
+def as_labels(subject: str, given: Iterable[str], allowed: Iterable[Label] = tuple(Label)) -> frozenset[Label]:
+    """The labels that were given by name.
+
+    Raises:
+        ConfigError: one is unknown, or not allowed here.
+    """
+    if isinstance(given, str):
+        raise ConfigError(f"{subject}: labels={given!r} must be a list, such as labels=[{given!r}].")
+    choices = [label.value for label in allowed]
+    labels = list(given)
+    for label in labels:
+        if label not in choices:
+            raise ConfigError(f"{subject}: label {label!r} is not one of {choices}.")
+    return frozenset(Label(label) for label in labels)
+
+
+def as_gate(subject: str, given: str | None) -> Gate | None:
+    """The gate that was given by name.
+
+    Raises:
+        ConfigError: it is unknown.
+    """
+    if given is None or given in Gate.__members__.values():
+        return None if given is None else Gate(given)
+    raise ConfigError(f"{subject}: gate={given!r} is not one of {[gate.value for gate in Gate]}.")
+
+
+def is_closed(contract: Contract | None) -> bool:
+    """Whether the contract allows only numbers, booleans, null and listed values, so that no free text can pass it."""
+    if contract is None:
+        return False
+    schema = contract.json_schema()
+    return _closed(schema, schema, ())
+
+
+def _closed(part: Any, whole: Mapping[str, Any], seen: tuple[str, ...]) -> bool:
+    if not isinstance(part, Mapping):
+        return False
+    if "enum" in part or "const" in part:
+        return True
+    if isinstance(reference := part.get("$ref"), str):
+        target: Any = whole
+        for name in reference.removeprefix("#/").split("/"):
+            target = target.get(name, {}) if isinstance(target, Mapping) else {}
+        return reference not in seen and _closed(target, whole, (*seen, reference))
+    for union in ("anyOf", "oneOf"):
+        if union in part:
+            return all(_closed(branch, whole, seen) for branch in part[union])
+    kind = part.get("type")
+    if kind == "object":
+        properties = part.get("properties", {})
+        return part.get("additionalProperties") is False and all(_closed(p, whole, seen) for p in properties.values())
+    if kind == "array":
+        return _closed(part.get("items"), whole, seen)
+    return kind in ("number", "integer", "boolean", "null")
+
+
+class FlowNode(Protocol):
+    """What the labels ask of a step in its graph."""
+
+    index: int
+    name: str
+    needs: tuple[int, ...]
+    reads: frozenset[str] | None
+    writes: frozenset[str] | None
+    labels: frozenset[Label]
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether labels of data end at this step."""
+
+
+class FlowGraph(Protocol):
+    """What the labels ask of a graph without cycles."""
+
+    nodes: Sequence[FlowNode]
+    index: Mapping[str, int]
+    writers: Mapping[str, tuple[str, ...]]
+    order: Sequence[int]
+
+
+_Flow = dict[Label, tuple[str, ...]]
+"""For each source label, one way that its data took: names of inputs and steps."""
+
+
+def flow_problems(graph: FlowGraph, inputs: Mapping[str, frozenset[Label]]) -> list[str]:
+    """Each sink that the data of a forbidden source can reach, a sentence with the way it takes.
+
+    Linear in steps, edges and read keys.
+    """
+    if not any(node.labels for node in graph.nodes) or not (inputs or any(n.labels & SOURCES for n in graph.nodes)):
+        return []
+    given: _Flow = {}
+    for key, labels in sorted(inputs.items()):
+        for label in labels:
+            given.setdefault(label, (f"input {key!r}",))
+    produced: dict[int, _Flow] = {}
+    upstream: dict[int, _Flow] = {}
+    loose: dict[int, _Flow] = {}  # what steps before may have written to keys that they do not declare
+    problems: list[str] = []
+    for index in graph.order:
+        node = graph.nodes[index]
+        upstream[index], loose[index] = {}, {}
+        for need in node.needs:
+            upstream[index] |= {**upstream[need], **produced[need]}
+            loose[index] |= {**loose[need], **(produced[need] if graph.nodes[need].writes is None else {})}
+        if node.reads is None:
+            received = {**given, **upstream[index]}
+        else:
+            received = {}
+            for key in sorted(node.reads):
+                received |= _of_key(key, graph, inputs, produced, loose[index])
+        passed: _Flow = {} if node.is_gate else {k: (*way, f"step {node.name!r}") for k, way in received.items()}
+        produced[index] = {**passed, **{label: (f"step {node.name!r}",) for label in node.labels & SOURCES}}
+        problems += _forbidden(node, received)
+    return problems
+
+
+def _of_key(
+    key: str, graph: FlowGraph, inputs: Mapping[str, frozenset[Label]], produced: Mapping[int, _Flow], loose: _Flow
+) -> _Flow:
+    """The labels of what a step finds under a key that it declares to read."""
+    if key in graph.index:
+        return produced[graph.index[key]]
+    found: _Flow = {label: (f"input {key!r}",) for label in inputs.get(key, ())}
+    for writer in graph.writers.get(key, ()):
+        found |= produced.get(graph.index[writer], {})
+    return {**loose, **found}
+
+
+def _forbidden(node: FlowNode, received: _Flow) -> list[str]:
+    return [
+        f"{source.value} data reaches the {sink.value} step {node.name!r} unchecked: "
+        f"{' -> '.join((*received[source], f'step {node.name!r}'))}. Put a gate between (a closed output contract, "
+        "gate='approval' or gate='declassifier') and name what is read with read_keys."
+        for sink, source in FORBIDDEN.items()
+        if sink in node.labels and source in received
+    ]
