@@ -114,7 +114,6 @@ def _closed(part: Any, whole: Mapping[str, Any], seen: tuple[str, ...]) -> bool:
 class FlowNode(Protocol):
     """What the labels ask of a step in its graph."""
 
-    index: int
     name: str
     needs: tuple[int, ...]
     reads: frozenset[str] | None
@@ -129,10 +128,14 @@ class FlowNode(Protocol):
 class FlowGraph(Protocol):
     """What the labels ask of a graph without cycles."""
 
-    nodes: Sequence[FlowNode]
-    index: Mapping[str, int]
-    writers: Mapping[str, tuple[str, ...]]
-    order: Sequence[int]
+    @property
+    def nodes(self) -> Sequence[FlowNode]: ...
+    @property
+    def index(self) -> Mapping[str, int]: ...
+    @property
+    def writers(self) -> Mapping[str, tuple[str, ...]]: ...
+    @property
+    def order(self) -> Sequence[int]: ...
 
 
 _Flow = dict[Label, tuple[str, ...]]

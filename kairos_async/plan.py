@@ -132,7 +132,7 @@ class TaskGraph:
 
     Raises:
         PlanError: duplicate names, unknown or self dependencies, cycles (with the path), write-write conflicts, a
-            foreach that its read_keys leave out, labelled data that reaches a sink unchecked. All problems are in `.problems`.
+            foreach that its read_keys leave out, labelled data that reaches a sink unchecked. All are in `.problems`.
     """
 
     def __init__(

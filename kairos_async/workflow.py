@@ -53,9 +53,9 @@ class Workflow:
         timeout: seconds for a run; None: no limit. A run that takes longer is FAILED.
         planner: asked for new steps when a policy says REPLAN; see `ReplanRequest`.
         output: the step whose output is `result.output`; None: the last declared step that no other step needs.
-        on_secret_output: what happens to an output or write that carries a secret of the run (a value that was wrapped in
-            `pydantic.SecretStr` or stored under a sensitive key) outside of a sensitive key of its own: "fail", "redact"
-            or "allow"; see `SecretOutput`.
+        on_secret_output: what happens to an output or write that carries a secret of the run (what was wrapped in
+            `pydantic.SecretStr` or stored under a sensitive key) outside of a sensitive key of its own: "fail",
+            "redact" or "allow"; see `SecretOutput`.
         input_labels: of `Label`, by input: "untrusted", "secret".
         sensitive_keys: words or globs for keys whose values are redacted, beside the defaults.
         state_limits: how much a run may store.

@@ -39,7 +39,7 @@ class Emitter:
         for position, hook in enumerate(self._hooks):
             try:
                 hook(event)
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:
                 self._report(position, hook, error)

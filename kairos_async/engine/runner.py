@@ -105,7 +105,8 @@ def was_cancelled(error: BaseException) -> bool:
         return True
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup((cancelled, KeyboardInterrupt)) is not None and _cancel_pending()
+        interrupted = error.subgroup((KeyboardInterrupt, GeneratorExit)) is not None
+        return interrupted or (error.subgroup(cancelled) is not None and _cancel_pending())
     return isinstance(error, cancelled) and _cancel_pending()
 
 
