@@ -67,6 +67,7 @@ from kairos_async.step import Action as Action
 from kairos_async.step import Step as Step
 from kairos_async.step import step as step
 from kairos_async.workflow import ScopeReport as ScopeReport
+from kairos_async.workflow import StepContracts as StepContracts
 from kairos_async.workflow import Workflow as Workflow
 
 __version__ = "0.1.0"

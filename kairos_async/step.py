@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
 from kairos_async.context import StepContext
+from kairos_async._types import MISSING
 from kairos_async.contracts import Contract, compile_contract
+from kairos_async.contracts.returns import is_model, return_annotation
 from kairos_async.exceptions import ConfigError
 from kairos_async.failure import FailurePolicy, ForeachPolicy
 from kairos_async.flow import as_gate, as_labels
@@ -76,6 +78,7 @@ class Step:
         input_contract: what the step's inputs must be: a Pydantic model or any annotation that Pydantic understands.
             Its fields are keys of `ctx.inputs`.
         output_contract: what the action must return (for a foreach, for each item). The validated value is stored.
+            "annotation": what the action's return annotation says.
         read_keys: the complete list of keys that the step may read; None: the inputs and everything upstream. A key
             that is a step, or that a step declares to write, also makes that step a dependency.
         write_keys: the keys that the step may write with `ctx.state.set`; None: not restricted.
@@ -150,7 +153,7 @@ class Step:
         self.timeout = _seconds(name, "timeout", timeout)
         self.total_timeout = _seconds(name, "total_timeout", total_timeout)
         self.input_contract = _compiled(name, "input_contract", input_contract)
-        self.output_contract = _compiled(name, "output_contract", output_contract)
+        self.output_contract = _compiled(name, "output_contract", _annotated(name, action, output_contract))
         self.read_keys = None if read_keys is None else frozenset(_names(name, "read_keys", read_keys))
         self.write_keys = None if write_keys is None else frozenset(_names(name, "write_keys", write_keys))
         if failure_policy is not None and not isinstance(failure_policy, FailurePolicy):
@@ -210,6 +213,18 @@ def _seconds(step: str, argument: str, value: object, least: float | None = None
     return float(value)  # type: ignore[arg-type]
 
 
+def _annotated(step: str, action: Action, spec: object) -> object:
+    if not (isinstance(spec, str) and spec == "annotation"):
+        return spec
+    try:
+        found = return_annotation(action)
+    except ConfigError as error:
+        raise ConfigError(f"Step {step!r}: {error}") from None
+    if found is MISSING:
+        raise ConfigError(f"Step {step!r}: output_contract='annotation', and its action has no return annotation.")
+    return found
+
+
 def _compiled(step: str, argument: str, spec: object) -> Contract | None:
     if spec is None:
         return None
@@ -233,14 +248,23 @@ def step(*, name: str | None = None, **declared: Any) -> Callable[[Action], Step
 def step(action: Action | None = None, /, *, name: str | None = None, **declared: Any) -> Any:
     """Make a function a step: `@step`, or `@step(depends_on=[...], ...)` with the keywords of `Step`.
 
-    The step's name is the function's, unless `name` is given. The function itself stays reachable as `.action`.
+    The step's name is the function's, unless `name` is given. A return annotation that is a Pydantic model is the
+    output contract, unless `output_contract` is given. The function itself stays reachable as `.action`.
 
     Raises:
         ConfigError: as `Step`.
     """
-    if action is not None:
-        return Step(name or _function_name(action), action)
-    return lambda function: Step(name or _function_name(function), function, **declared)
+    def make(function: Action) -> Step:
+        called = name or _function_name(function)
+        if "output_contract" in declared:
+            return Step(called, function, **declared)
+        try:
+            found = return_annotation(function)
+        except ConfigError as error:
+            raise ConfigError(f"Step {called!r}: {error}") from None
+        return Step(called, function, output_contract=found if is_model(found) else None, **declared)
+
+    return make if action is None else make(action)
 
 
 def _function_name(action: object) -> str:

@@ -12,6 +12,8 @@ import anyio
 import anyio.lowlevel
 
 from kairos_async._stream import stream_events
+from kairos_async._types import JSONValue
+from kairos_async.contracts import Contract
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
 from kairos_async.events import Event, Hook
@@ -24,6 +26,14 @@ from kairos_async.plan import TaskGraph, to_mermaid
 from kairos_async.security import Redactor
 from kairos_async.state import DEFAULT_LIMITS, StateLimits
 from kairos_async.step import Step, explain_unknown_keywords
+
+
+@dataclass(frozen=True, slots=True)
+class StepContracts:
+    """What a step's inputs must be, and what it must return."""
+
+    input: Contract | None
+    output: Contract | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,26 @@ class Workflow:
     def to_mermaid(self) -> str:
         """The graph as a Mermaid flowchart."""
         return to_mermaid(self.graph)
+
+    @property
+    def contracts(self) -> dict[str, StepContracts]:
+        """The contracts of each step that has any."""
+        return {
+            node.name: StepContracts(node.input_contract, node.output_contract)
+            for node in self.graph.nodes
+            if node.input_contract or node.output_contract
+        }
+
+    def to_json_schema(self) -> dict[str, JSONValue]:
+        """All contracts as JSON Schemas: `{step: {"input": schema, "output": schema}}`, with what a step has of the two.
+
+        The output of a foreach step is described for one item.
+        """
+        schemas: dict[str, JSONValue] = {}
+        for name, contracts in self.contracts.items():
+            named = {"input": contracts.input, "output": contracts.output}
+            schemas[name] = {side: contract.json_schema() for side, contract in named.items() if contract is not None}
+        return schemas
 
     def with_durations(self, result: WorkflowResult) -> Workflow:
         """The same workflow, with the durations that a run measured as `expected_seconds` of steps without a hint.
