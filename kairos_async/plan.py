@@ -28,6 +28,7 @@ class Node:
         index: position in the order of declaration.
         needs: indices of the steps that must have ended before, sorted.
         successors: indices of the steps that need this one, in the order of declaration.
+        is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
         required: keys without which the step cannot run: of its input contract, and the one of its foreach.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
@@ -41,6 +42,7 @@ class Node:
         "input_contract",
         "input_subject",
         "is_async",
+        "is_plain",
         "labels",
         "name",
         "needs",
@@ -75,6 +77,13 @@ class Node:
         self.output_contract = step.output_contract
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
+        self.is_plain = (
+            self.is_async
+            and step.timeout is None
+            and step.total_timeout is None
+            and step.input_contract is None
+            and not (step.output_contract is not None and step.output_contract.is_async)
+        )
         contract_keys = step.input_contract.required if step.input_contract else frozenset[str]()
         self.required = contract_keys | {step.foreach} if step.foreach else contract_keys
         self.labels = step.labels
@@ -273,7 +282,7 @@ class TaskGraph:
             return
         found: list[tuple[int, int]] = []
         for node in self.nodes:
-            for key in node.reads or ():
+            for key in {*(node.reads or ()), node.foreach or ""}:
                 for name in self.writers.get(key, ()):
                     writer = self.index[name]
                     if writer != node.index and writer not in node.needs and not self.reaches(node.index, writer):

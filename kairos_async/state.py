@@ -61,8 +61,8 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     """A complete copy of the value in exact built-in types, and its size in bytes (see `StateLimits`).
 
     Tuples become lists; subclasses of built-in types become the built-in type; what Pydantic can dump (models,
-    dataclasses, dates, enums, ...) is dumped. A `pydantic.SecretStr` stays what it is: it cannot be changed, and what leaves
-    the run shows it as `[REDACTED]`.
+    dataclasses, dates, enums, ...) is dumped. A `pydantic.SecretStr` stays what it is: it cannot be changed, and
+    what leaves the run shows it as `[REDACTED]`.
 
     Raises:
         StateError: the value is not JSON (NaN, infinities, bytes, sets, cycles, other objects, keys that are no

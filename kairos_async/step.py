@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
-from kairos_async.context import StepContext
 from kairos_async._types import MISSING
+from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, compile_contract
 from kairos_async.contracts.returns import is_model, return_annotation
 from kairos_async.exceptions import ConfigError
@@ -254,6 +254,7 @@ def step(action: Action | None = None, /, *, name: str | None = None, **declared
     Raises:
         ConfigError: as `Step`.
     """
+
     def make(function: Action) -> Step:
         called = name or _function_name(function)
         if "output_contract" in declared:

@@ -7,13 +7,20 @@ field. Wrong arguments are a ConfigError at once; a rule that does not fit its f
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
 from collections.abc import Iterable
 
 from kairos_async._types import JSONScalar
-from kairos_async.contracts.rules import AllOf, Bounds, Custom, CustomFunction, OneOf, Rule, check_pattern
+from kairos_async.contracts.rules import (
+    AllOf,
+    Bounds,
+    Custom,
+    CustomFunction,
+    OneOf,
+    Rule,
+    check_pattern,
+    is_async_callable,
+)
 from kairos_async.exceptions import ConfigError
 
 __all__ = ["all_of", "custom", "length", "not_empty", "one_of", "pattern", "range", "rule"]
@@ -49,19 +56,19 @@ def length(*, min: int | None = None, max: int | None = None) -> Rule:
         limits["min_length"] = min
     if max is not None:
         limits["max_length"] = max
-    return Bounds("length", _shown(min, max), "text, lists and objects", dict.fromkeys(_SIZED, limits))
+    return Bounds("length", _shown(min, max), "text, lists and objects", {kind: limits for kind in _SIZED})
 
 
 def not_empty() -> Rule:
     """Text, a list or an object that is not empty."""
-    return Bounds("not_empty", "", "text, lists and objects", dict.fromkeys(_SIZED, {"min_length": 1}))
+    return Bounds("not_empty", "", "text, lists and objects", {kind: {"min_length": 1} for kind in _SIZED})
 
 
 def pattern(regex: str) -> Rule:
-    """Text in which the regex is found; anchor it with `^` and `$` to match all of the text.
+    r"""Text in which the regex is found; anchor it with `^` and `$` to match all of the text.
 
     The engine is that of the Rust crate `regex` (https://docs.rs/regex/latest/regex/#syntax): its time is linear in the
-    length of the text. `$` is the very end of the text, and `\\d`, `\\w` and `\\s` know Unicode.
+    length of the text. `$` is the very end of the text, and `\d`, `\w` and `\s` know Unicode.
 
     Raises:
         ConfigError: the regex is not valid, too large, or has look-around or back-references.
@@ -158,10 +165,7 @@ def _custom(kind: str, function: CustomFunction, message: str | None, slow: bool
         raise ConfigError(f"{kind}: {function!r} is not callable. Pass the function, without calling it.")
     if message is not None and not isinstance(message, str):
         raise ConfigError(f"{kind}: message={message!r} must be a str that says what the contract wants.")
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    is_async = inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
+    is_async = is_async_callable(function)
     if is_async and slow:
         raise ConfigError(f"{kind}: slow=True runs a sync function in a thread, and {function!r} is async. Drop slow.")
     return Custom(function, message or "a value that the contract's own check accepts", slow, is_async, kind)

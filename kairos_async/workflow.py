@@ -199,7 +199,7 @@ class Workflow:
         }
 
     def to_json_schema(self) -> dict[str, JSONValue]:
-        """All contracts as JSON Schemas: `{step: {"input": schema, "output": schema}}`, with what a step has of the two.
+        """All contracts as JSON Schemas: `{step: {"input": schema, "output": schema}}`, with those that a step has.
 
         The output of a foreach step is described for one item.
         """

@@ -13,7 +13,7 @@ from array import array
 import anyio
 
 from kairos_async._types import JSONValue
-from kairos_async.engine.attempt import Call, RunServices
+from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.runner import GaveUp, Settled, explain, give_up, settle
 from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, ItemComplete, ItemFail

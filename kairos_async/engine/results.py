@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from kairos_async._types import JSONValue
-from kairos_async.engine.attempt import Call, RunServices
+from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.runner import GaveUp, Settled
 from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip

@@ -20,7 +20,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.engine.attempt import Call, Produced
+from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.replan import Planner, replan
@@ -164,10 +164,16 @@ class Run:
         rounds = 0
         try:
             while not self.stopping:
-                if isinstance(unit, Node):
-                    await self._run_node(unit, slot)
-                elif isinstance(unit, Fanout) and await unit.run_item(index, slot):
-                    await self._conclude(unit, slot)
+                if isinstance(unit, Fanout):
+                    if await unit.run_item(index, slot):
+                        await self._conclude(unit, slot)
+                elif unit.node.foreach is not None:
+                    await self._begin_fanout(unit.node, unit.node.foreach, slot)
+                else:
+                    call = self._begin(unit.node, slot)
+                    settled = await settle(call)
+                    if not self._completed(call, settled):
+                        await self._finish(unit.node, step_result(self, call, settled), settled, slot)
                 if not slot.held:
                     self.pump()
                     return
@@ -247,24 +253,24 @@ class Run:
 
     # Steps.
 
-    async def _run_node(self, node: Node, slot: Slot) -> None:
-        if node.foreach is not None:
-            await self._begin_fanout(node, node.foreach, slot)
-            return
+    def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
             self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
         total = node.step.total_timeout
         call = Call(self, node, slot, math.inf if total is None else self.now() + total)
         self.active[node.name] = call
-        settled = await settle(call)
-        if type(settled) is Produced and not settled.skipped and not call.attempts:
-            started_ms = (call.started - self.started) * 1000
-            self.results.record_first_success(node.name, settled.output, started_ms, (call.ended - call.started) * 1000)
-            if self.hooks:
-                announce(self, self.results[node.name])
-            self._leave(node.name)
-        else:
-            await self._finish(node, step_result(self, call, settled), settled, slot)
+        return call
+
+    def _completed(self, call: Call, settled: Settled) -> bool:
+        """Record a step that completed at its first attempt, as nearly all do. False for every other outcome."""
+        if isinstance(settled, GaveUp) or settled.skipped or call.attempts:
+            return False
+        name, started_ms = call.node.name, (call.started - self.started) * 1000
+        self.results.record_first_success(name, settled.output, started_ms, (call.ended - call.started) * 1000)
+        if self.hooks:
+            announce(self, self.results[name])
+        self._leave(name)
+        return True
 
     async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:
         items = self.store.read(key, node.upstream)

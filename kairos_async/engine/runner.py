@@ -16,7 +16,8 @@ import anyio
 import anyio.to_thread
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.engine.attempt import Call, Produced, RunServices, run_attempt
+from kairos_async.engine.attempt import run_attempt
+from kairos_async.engine.call import Call, Produced, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
 from kairos_async.events import EventLevel, StepRetry
 from kairos_async.exceptions import KairosError, PolicyError, StepTimeoutError, ValidationError
@@ -47,7 +48,8 @@ async def settle(call: Call) -> Settled:
     """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation."""
     try:
         produced = await run_attempt(call, 1)
-        await _commit(call, produced)
+        if not _commit(call, produced):
+            await anyio.sleep_forever()  # here the run's cancellation is delivered again
     except BaseException as error:
         failed = _note_failure(call, error, call.started)
     else:
@@ -62,7 +64,8 @@ async def _attempt_again(call: Call) -> Produced:
     number = len(call.attempts) + 1
     try:
         produced = await run_attempt(call, number)
-        await _commit(call, produced)
+        if not _commit(call, produced):
+            await anyio.sleep_forever()  # here the run's cancellation is delivered again
     except BaseException as error:
         failed = _note_failure(call, error, started)
     else:
@@ -71,14 +74,18 @@ async def _attempt_again(call: Call) -> Produced:
     raise await _decide(call, failed)
 
 
-async def _commit(call: Call, produced: Produced) -> None:
-    """Store what a plain step produced. What an item of a foreach produced is stored with its step."""
+def _commit(call: Call, produced: Produced) -> bool:
+    """Store what a plain step produced; what an item of a foreach produced is stored with its step.
+
+    False if the run is over already: the action swallowed its cancellation.
+    """
     run = call.run
     call.ended = run.now()
     if run.stopping or call.ended >= run.deadline:
-        await anyio.sleep_forever()  # The action swallowed the run's cancellation; here it is delivered again.
+        return False
     if call.index is None and not produced.skipped:
         run.commit(call.node, produced.output, produced.size, produced.written)
+    return True
 
 
 def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFailed:

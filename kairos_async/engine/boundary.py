@@ -1,0 +1,110 @@
+"""The boundaries of an attempt: what goes in and what comes out is checked here, and nothing else passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kairos_async._types import JSONValue
+from kairos_async.context import StepContext
+from kairos_async.contracts import Contract
+from kairos_async.contracts.dump import small_size
+from kairos_async.engine.call import Call, Produced
+from kairos_async.events import EventLevel, ValidationComplete, ValidationFail, ValidationStart
+from kairos_async.exceptions import SecurityError, ValidationError
+from kairos_async.flow import SecretOutput
+from kairos_async.state import store_copy
+
+
+async def check_input(call: Call, contract: Contract, context: StepContext) -> None:
+    """Check what the step receives, as far as its contract names it.
+
+    Raises:
+        ValidationError: it is not what the contract says.
+    """
+    fields = contract.fields or context.inputs
+    received = {key: context.inputs[key] for key in sorted(fields) if key in context.inputs}
+    if contract.is_async:
+        await check_async(call, contract, received, "input", context.attempt)
+    else:
+        check(call, contract, received, "input", context.attempt)
+
+
+def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int) -> JSONValue:
+    """The validated data, by a contract without async rules.
+
+    Raises:
+        ValidationError: the data broke the contract.
+    """
+    subject = call.node.output_subject if boundary == "output" else call.node.input_subject
+    if not call.run.hooks:
+        return contract.validate(data, subject)
+    with _told(call, contract, boundary, attempt):
+        return contract.validate(data, subject)
+
+
+async def check_async(call: Call, contract: Contract, data: Any, boundary: str, attempt: int) -> JSONValue:
+    """As `check`, with async rules. Model calls that they make are counted for the run."""
+    subject = call.node.output_subject if boundary == "output" else call.node.input_subject
+    with _told(call, contract, boundary, attempt):
+        return await contract.validate_async(data, subject, count_llm_call=call.run.meter.add)
+
+
+@contextmanager
+def _told(call: Call, contract: Contract, boundary: str, attempt: int) -> Iterator[None]:
+    """Emit the events around a validation."""
+    run, name = call.run, call.node.name
+    facts: dict[str, JSONValue] = {"contract": contract.name, "boundary": boundary, "attempt": attempt}
+    if run.hooks:
+        run.emit(ValidationStart, name, EventLevel.INFO, facts)
+    try:
+        yield
+    except ValidationError as error:
+        if run.hooks:
+            broken: list[JSONValue] = [
+                {"field": e.declared, "rule": e.rule, "expected": e.expected} for e in error.errors
+            ]
+            run.emit(ValidationFail, name, EventLevel.WARN, {**facts, "errors": broken})
+        raise
+    if run.hooks:
+        run.emit(ValidationComplete, name, EventLevel.INFO, facts)
+
+
+def accept(call: Call, output: Any) -> Produced:
+    """The output and the writes of an attempt as state takes them.
+
+    Raises:
+        StateError: the output is not JSON, or too large.
+        SecurityError: a value carries a secret of the run outside of a sensitive key.
+    """
+    run, node = call.run, call.node
+    # A contract gives new built-in values, which nobody else holds and which leave nothing to check: the size of a
+    # small one is all that is needed, for a third of the time of a copy.
+    size = None if node.output_contract is None else small_size(output)
+    if size is None:
+        output, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
+    if run.redactor.holds_secret(output):
+        output = _guarded(call, node.name, output)
+    written = call.written
+    if written is not None:
+        written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
+    return Produced(output, size + call.size, written)
+
+
+def _guarded(call: Call, key: str, value: JSONValue) -> JSONValue:
+    """What becomes of a value that carries a known secret to where nobody would look for one.
+
+    Raises:
+        SecurityError: the workflow says that this is a failure.
+    """
+    run = call.run
+    if run.on_secret_output is SecretOutput.ALLOW or run.redactor.is_sensitive(key):
+        return value
+    if run.on_secret_output is SecretOutput.REDACT:
+        return run.redactor.redact(value)
+    what = "returns" if key == call.node.name else f"writes to key {key!r}"
+    raise SecurityError(
+        f"{call} {what} a value that carries a secret of this run outside of a sensitive key; nothing of it is stored. "
+        "Leave it out, put it under a sensitive key of its own, or choose another on_secret_output for the workflow."
+    )

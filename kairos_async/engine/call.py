@@ -1,0 +1,89 @@
+"""A step, or an item of a foreach, while it is under way."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any, NamedTuple, Protocol
+
+import anyio
+
+from kairos_async._types import JSONValue
+from kairos_async.context import Scope, Services
+from kairos_async.engine.schedule import Schedule
+from kairos_async.engine.slots import Slot
+from kairos_async.events import EventLevel, Hook
+from kairos_async.flow import SecretOutput
+from kairos_async.outcomes import Attempt
+from kairos_async.plan import Node
+
+
+class RunServices(Services, Protocol):
+    """What one call needs of its run."""
+
+    run_id: str
+    context: contextvars.Context
+    hooks: tuple[Hook, ...]
+    schedule: Schedule
+    on_secret_output: SecretOutput
+    stopping: bool
+    deadline: float
+
+    def now(self) -> float:
+        """The event loop's clock, in seconds."""
+
+    def threads(self) -> anyio.CapacityLimiter:
+        """The run's worker threads."""
+
+    def emit(self, kind: type[Any], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
+        """Build the event and give it to the hooks."""
+
+    def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
+        """Store what a step produced: its output, and what it wrote; `size` is that of both together."""
+
+
+class Call(Scope):
+    """A step, or an item of a foreach, on its way to an outcome; also the scope of its attempt under way.
+
+    `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
+    loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
+    a first one that succeeded.
+    """
+
+    __slots__ = ("attempts", "deadline", "ended", "feedback", "index", "item", "slot", "started")
+
+    run: RunServices
+    node: Node
+
+    def __init__(
+        self,
+        run: RunServices,
+        node: Node,
+        slot: Slot,
+        deadline: float,
+        item: JSONValue = None,
+        index: int | None = None,
+    ) -> None:
+        self.run = run
+        self.node = node
+        self.written = self.sizes = self.log = None
+        self.size = 0
+        self.slot = slot
+        self.started = self.ended = run.now()
+        self.deadline = deadline
+        self.item = item
+        self.index = index
+        self.attempts: list[Attempt] = []
+        self.feedback: dict[str, JSONValue] | None = None
+
+    def __str__(self) -> str:
+        item = "" if self.index is None else f", item {self.index}"
+        return f"Step {self.node.name!r}{item}"
+
+
+class Produced(NamedTuple):
+    """What a successful attempt leaves: its output, its writes, and the size of both; nothing if it returned SKIP."""
+
+    output: JSONValue
+    size: int
+    written: dict[str, JSONValue] | None
+    skipped: bool = False
