@@ -32,7 +32,7 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, Settled, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, Settled, cancel_pending, explain, give_up, settle
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
@@ -145,6 +145,7 @@ class Run:
                 self.pump()
                 if self._ended is not None and self.schedule.unended:
                     await self._ended.wait()
+            await anyio.lowlevel.checkpoint_if_cancelled()  # every step may have swallowed the caller's cancellation
         except BaseException:
             self._close(WorkflowStatus.CANCELLED)
             raise
@@ -162,6 +163,7 @@ class Run:
     async def _work(self, unit: Unit, index: int) -> None:
         slot = Slot(self)
         rounds = 0
+        self.stopping = self.stopping or cancel_pending()
         try:
             while not self.stopping:
                 if isinstance(unit, Fanout):
@@ -174,7 +176,8 @@ class Run:
                     settled = await settle(call)
                     if not self._completed(call, settled):
                         await self._finish(unit.node, step_result(self, call, settled), settled, slot)
-                if not slot.held:
+                if not (slot.held and slot.clean):
+                    slot.give_up()
                     self.pump()
                     return
                 if (following := self._next_for(slot)) is None:
@@ -200,10 +203,10 @@ class Run:
 
     def slot_granted(self) -> None:
         """The shared limiter gave this run a slot that it had waited for."""
-        if self.stopping or not self.context.copy().run(self._start_next):
+        if self.stopping or not self._start_next():
             self._put_back()
         else:
-            self.context.copy().run(self.pump)
+            self.pump()
 
     def release_slot(self) -> None:
         """Give a slot back and start what may start."""
@@ -223,8 +226,11 @@ class Run:
         if isinstance(unit, Resume):
             unit.granted.set()
         else:
-            self.tasks.start_soon(self._work, unit, index, name=unit.node.name)
+            self.context.copy().run(self._spawn, unit, index)
         return True
+
+    def _spawn(self, unit: Unit, index: int) -> None:
+        self.tasks.start_soon(self._work, unit, index, name=unit.node.name)
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""

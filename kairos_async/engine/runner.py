@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,9 @@ from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
 from kairos_async.state import store_copy
 from kairos_async.step import SKIP
+
+_WAITED: Final = 0.001
+"""Seconds. What takes less did not wait for anything in which a cancellation would reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ async def settle(call: Call) -> Settled:
     try:
         produced = await run_attempt(call, 1)
         if not _commit(call, produced):
-            await anyio.sleep_forever()  # here the run's cancellation is delivered again
+            await _deliver_cancellation()
     except BaseException as error:
         failed = _note_failure(call, error, call.started)
     else:
@@ -65,7 +68,7 @@ async def _attempt_again(call: Call) -> Produced:
     try:
         produced = await run_attempt(call, number)
         if not _commit(call, produced):
-            await anyio.sleep_forever()  # here the run's cancellation is delivered again
+            await _deliver_cancellation()
     except BaseException as error:
         failed = _note_failure(call, error, started)
     else:
@@ -83,19 +86,29 @@ def _commit(call: Call, produced: Produced) -> bool:
     call.ended = run.now()
     if run.stopping or call.ended >= run.deadline:
         return False
+    # The question costs a microsecond; an action that swallowed a cancellation has waited for something first.
+    if call.ended - call.started > _WAITED and cancel_pending():
+        run.stopping = True
+        return False
     if call.index is None and not produced.skipped:
         run.commit(call.node, produced.output, produced.size, produced.written)
     return True
 
 
-def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFailed:
-    """Record the attempt, and turn its exception into data. A cancellation is recorded and raised again."""
+def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFailed | None:
+    """Record the attempt, and turn its exception into data. A cancellation is recorded and raised again.
+
+    None if the action answered its cancellation with another exception: then it was cancelled all the same.
+    """
     number = len(call.attempts) + 1
     call.ended = call.run.now()
     duration_ms = (call.ended - started) * 1000
-    if was_cancelled(error) or call.run.stopping:
+    delivered = was_cancelled(error)
+    if delivered or call.run.stopping or cancel_pending():
         call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
-        raise error
+        if delivered:
+            raise error
+        return None
     failure = explain(call.run, call.node.name, error, number, call.index)
     status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
     call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
@@ -113,11 +126,18 @@ def was_cancelled(error: BaseException) -> bool:
     cancelled = anyio.get_cancelled_exc_class()
     if isinstance(error, BaseExceptionGroup):
         interrupted = error.subgroup((KeyboardInterrupt, GeneratorExit)) is not None
-        return interrupted or (error.subgroup(cancelled) is not None and _cancel_pending())
-    return isinstance(error, cancelled) and _cancel_pending()
+        return interrupted or (error.subgroup(cancelled) is not None and cancel_pending())
+    return isinstance(error, cancelled) and cancel_pending()
 
 
-def _cancel_pending() -> bool:
+async def _deliver_cancellation() -> NoReturn:
+    """Let the cancellation that an action swallowed arrive here: some scope around is cancelled, or its time is up."""
+    await anyio.sleep_forever()
+    raise AssertionError("sleep_forever() came back")
+
+
+def cancel_pending() -> bool:
+    """Whether a scope around the caller is cancelled."""
     return anyio.current_effective_deadline() == -math.inf
 
 
@@ -155,8 +175,13 @@ def _feedback(call: Call, error: BaseException, failure: Failure) -> dict[str, J
     return sanitize_retry_context(failure.attempt, failure.kind.value, failure.errors, error)
 
 
-async def _decide(call: Call, failed: AttemptFailed) -> AttemptFailed:
-    """What the policy wants now. RETRY comes out only if a retry can help, CUSTOM only with a replacement output."""
+async def _decide(call: Call, failed: AttemptFailed | None) -> AttemptFailed:
+    """What the policy wants now. RETRY comes out only if a retry can help, CUSTOM only with a replacement output.
+
+    Without a failure the call was cancelled; here that is delivered again.
+    """
+    if failed is None:
+        await _deliver_cancellation()
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
         failed.action = call.node.policy.fallback_action

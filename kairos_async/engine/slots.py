@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from typing import Protocol
 
 import anyio
@@ -37,13 +38,31 @@ class Resume:
 
 
 class Slot:
-    """One worker's slot. It is held from the start; `held` is False while it is given up."""
+    """One worker's slot, and whether its task is fit for another unit.
 
-    __slots__ = ("_run", "held")
+    Attributes:
+        held: True from the start; False while the slot is given up.
+        clean: whether the task's context variables are still those of the run. An action may set some; then the
+            task does not run another unit.
+    """
+
+    __slots__ = ("_run", "clean", "held")
 
     def __init__(self, run: SlotSource) -> None:
         self._run = run
         self.held = True
+        self.clean = True
+
+    def note_context(self, expected: contextvars.Context) -> None:
+        """See whether an action has left context variables behind in this task.
+
+        Comparing contexts that nobody changed compares two pointers. Values are compared only in others, and may
+        raise whatever they like.
+        """
+        try:
+            self.clean = self.clean and contextvars.copy_context() == expected
+        except Exception:
+            self.clean = False
 
     def give_up(self) -> None:
         """Let other work have the slot."""
