@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 
 from kairos_async._types import JSONScalar
+from kairos_async.contracts.regex import check_pattern
 from kairos_async.contracts.rules import (
     AllOf,
     Bounds,
@@ -18,7 +19,6 @@ from kairos_async.contracts.rules import (
     CustomFunction,
     OneOf,
     Rule,
-    check_pattern,
     is_async_callable,
 )
 from kairos_async.exceptions import ConfigError

@@ -144,7 +144,7 @@ class Run:
                     self.deadline = self.tasks.cancel_scope.deadline = self.started + self.timeout
                 self.pump()
                 if self._ended is not None and self.schedule.unended:
-                    await self._ended.wait()
+                    await self._wait(self._ended)
             await anyio.lowlevel.checkpoint_if_cancelled()  # every step may have swallowed the caller's cancellation
         except BaseException:
             self._close(WorkflowStatus.CANCELLED)
@@ -157,6 +157,14 @@ class Run:
             late = StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout)
             self.failure = explain(self, "", late, 0)
         return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
+
+    async def _wait(self, ended: anyio.Event) -> None:
+        """Keep the task group open while all that is ready waits for a slot of other runs."""
+        try:
+            await ended.wait()
+        except BaseException:
+            self.stopping = True
+            raise
 
     # The loop.
 
