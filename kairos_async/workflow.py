@@ -13,16 +13,16 @@ import anyio.lowlevel
 
 from kairos_async._stream import stream_events
 from kairos_async._types import JSONValue
-from kairos_async.contracts import Contract
+from kairos_async.contracts import Contract, Proof, Unknown, prove
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
 from kairos_async.events import Event, Hook
 from kairos_async.exceptions import ConfigError, PlanError, StateError
-from kairos_async.failure import FailureAction, FailurePolicy
+from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
 from kairos_async.flow import SOURCES, SecretOutput, as_labels
 from kairos_async.limits import Limiter
 from kairos_async.outcomes import StepStatus, WorkflowResult
-from kairos_async.plan import TaskGraph, to_mermaid
+from kairos_async.plan import Node, TaskGraph, to_mermaid
 from kairos_async.security import Redactor
 from kairos_async.state import DEFAULT_LIMITS, StateLimits
 from kairos_async.step import Step, explain_unknown_keywords
@@ -34,6 +34,15 @@ class StepContracts:
 
     input: Contract | None
     output: Contract | None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeProof:
+    """What is known of one edge: whether all that `producer` returns passes the input contract of `consumer`."""
+
+    producer: str
+    consumer: str
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +218,18 @@ class Workflow:
             schemas[name] = {side: contract.json_schema() for side, contract in named.items() if contract is not None}
         return schemas
 
+    def check(self) -> tuple[EdgeProof, ...]:
+        """Compare what each step returns with what the steps that need it accept, without running anything.
+
+        One `EdgeProof` for each edge: `Proven`, `Refuted` with a value that the one returns and the other refuses, or
+        `Unknown` with the reason, which is also what an edge without contracts on both ends gets.
+        """
+        return tuple(
+            EdgeProof(producer.name, consumer.name, _prove_edge(producer, consumer))
+            for consumer in self.graph.nodes
+            for producer in (self.graph.nodes[need] for need in consumer.needs)
+        )
+
     def with_durations(self, result: WorkflowResult) -> Workflow:
         """The same workflow, with the durations that a run measured as `expected_seconds` of steps without a hint.
 
@@ -279,6 +300,22 @@ class Workflow:
                     f"Workflow {self.name!r}: the policy of step {node.name!r} says REPLAN, and there is no planner. "
                     "Give the workflow planner=callable(request)."
                 )
+
+
+def _prove_edge(producer: Node, consumer: Node) -> Proof:
+    contract = consumer.input_contract
+    if contract is None or producer.name not in (contract.fields or ()):
+        return Unknown(f"step {consumer.name!r} has no input contract for {producer.name!r}")
+    if producer.output_contract is None:
+        return Unknown(f"step {producer.name!r} has no output contract")
+    partial = producer.step.foreach_policy is ForeachPolicy.ALLOW_PARTIAL
+    return prove(
+        producer.output_contract,
+        contract,
+        key=producer.name,
+        many=producer.foreach is not None,
+        holes=partial or FailureAction.SKIP in producer.policy.actions,
+    )
 
 
 def _in_event_loop() -> bool:

@@ -1,0 +1,20 @@
+"""Contracts: what data must be to cross a boundary."""
+
+from kairos_async.contracts.compile import all_of as all_of
+from kairos_async.contracts.compile import compile_contract as compile_contract
+from kairos_async.contracts.compile import json_schema as json_schema
+from kairos_async.contracts.contract import Contract as Contract
+from kairos_async.contracts.contract import CountLLMCall as CountLLMCall
+from kairos_async.contracts.contract import JSONSchema as JSONSchema
+from kairos_async.contracts.errors import RULES as RULES
+from kairos_async.contracts.errors import feedback as feedback
+from kairos_async.contracts.judge import JudgeModel as JudgeModel
+from kairos_async.contracts.judge import JudgeRequest as JudgeRequest
+from kairos_async.contracts.judge import LLMJudge as LLMJudge
+from kairos_async.contracts.proof import Proof as Proof
+from kairos_async.contracts.proof import Proven as Proven
+from kairos_async.contracts.proof import Refuted as Refuted
+from kairos_async.contracts.proof import Unknown as Unknown
+from kairos_async.contracts.proof import prove as prove
+from kairos_async.contracts.schema import Schema as Schema
+from kairos_async.contracts.schema import ValidationResult as ValidationResult

@@ -1,0 +1,126 @@
+"""Core schemas without models, for the common case that there is no more to a contract than fields of JSON types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from kairos_async.contracts.hardening import CONFIG, VALUES, contains
+from kairos_async.contracts.rules import Check, Raw
+
+_IGNORED: Final = frozenset({"type", "ref", "metadata", "revalidate_instances"})
+
+_SIMPLE: Final[dict[str, frozenset[str]]] = {
+    "str": frozenset({"min_length", "max_length", "pattern"}),
+    "int": frozenset({"ge", "gt", "le", "lt", "multiple_of"}),
+    "float": frozenset({"ge", "gt", "le", "lt", "multiple_of", "allow_inf_nan"}),
+    "bool": frozenset(),
+    "none": frozenset(),
+    "any": frozenset(),
+    "literal": frozenset({"expected"}),
+    "nullable": frozenset({"schema"}),
+    "default": frozenset({"schema", "default", "default_factory"}),
+    "function-after": frozenset({"schema", "function"}),
+    "function-before": frozenset({"schema", "function"}),
+    "list": frozenset({"items_schema", "min_length", "max_length"}),
+    "dict": frozenset({"keys_schema", "values_schema", "min_length", "max_length"}),
+    "union": frozenset({"choices"}),
+    "typed-dict": frozenset({"fields", "extra_behavior", "cls", "cls_name", "config", "total"}),
+    "typed-dict-field": frozenset({"schema", "required"}),
+    "model": frozenset({"schema", "cls", "custom_init", "root_model", "config"}),
+    "model-fields": frozenset({"fields", "model_name", "computed_fields", "extra_behavior"}),
+    "model-field": frozenset({"schema"}),
+    "definitions": frozenset({"schema", "definitions"}),
+    "definition-ref": frozenset({"schema_ref"}),
+}
+"""The kinds of schema, with the entries that they may have, whose results are JSON built-ins."""
+
+
+def flatten(hardened: Raw) -> Raw | None:
+    """A schema that accepts the dicts that `hardened` accepts and gives dicts instead of models, with nothing to dump.
+
+    None if there is more to the schema than fields of JSON types: aliases, validators that may change a value, dates.
+    Two thirds of the time of the ordinary way go into making models and dumping them again.
+    """
+    try:
+        return _flat(hardened)
+    except _NotSimple:
+        return None
+
+
+class _NotSimple(Exception):
+    pass
+
+
+def _flat(node: Raw) -> Raw:
+    kind = node["type"]
+    allowed = _SIMPLE.get(kind)
+    if allowed is None or not node.keys() <= allowed | _IGNORED:
+        raise _NotSimple
+    if kind == "model":
+        return _flat_model(node)
+    flat = {key: value if key in VALUES else _flat_below(value) for key, value in node.items()}
+    if not _PLAIN_RESULT.get(kind, _always)(node):
+        raise _NotSimple
+    if "config" in flat:
+        flat["extra_behavior"] = _extra(flat, flat.pop("config"))
+    return flat
+
+
+def _flat_below(value: Any) -> Any:
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str):
+            return _flat(value)
+        return {name: _flat_below(sub) for name, sub in value.items()}
+    return [_flat_below(item) for item in value] if isinstance(value, list) else value
+
+
+def _flat_model(node: Raw) -> Raw:
+    fields = node["schema"]
+    simple = fields["type"] == "model-fields" and not (
+        node.get("custom_init") or node.get("root_model") or fields.get("computed_fields")
+    )
+    if not simple:
+        raise _NotSimple
+    flat: Raw = {"type": "typed-dict", "fields": {}, "extra_behavior": _extra(fields, node.get("config", {}))}
+    for name, field in fields["fields"].items():
+        inner = _flat(field)["schema"]
+        flat["fields"][name] = {
+            "type": "typed-dict-field",
+            "schema": inner,
+            "required": inner["type"] != "default",
+        }
+    return flat | ({"ref": node["ref"]} if "ref" in node else {})
+
+
+__KNOWN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
+
+
+def _extra(node: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    extra = node.get("extra_behavior") or config.get("extra_fields_behavior") or "ignore"
+    if extra == "allow" or not config.keys() <= __KNOWN_CONFIG:
+        raise _NotSimple
+    return str(extra)
+
+
+def _always(_: Raw) -> bool:
+    return True
+
+
+def _plain_default(node: Raw) -> bool:
+    if "default_factory" in node:
+        return node["default_factory"] in (list, dict)
+    default = node["default"]
+    return (
+        default is None or type(default) in (str, int, float, bool) or (type(default) in (list, dict) and not default)
+    )
+
+
+_PLAIN_RESULT: Final[dict[str, Callable[[Raw], bool]]] = {
+    "default": _plain_default,
+    "function-after": lambda node: isinstance(node["function"].get("function"), Check),
+    "function-before": lambda node: isinstance(node["function"].get("function"), Check),
+    "literal": lambda node: all(type(value) in (str, int, bool, type(None)) for value in node["expected"]),
+    "union": lambda node: not any(contains(node["choices"], kind) for kind in ("model", "definition-ref")),
+    "dict": lambda node: node["keys_schema"]["type"] in ("str", "literal"),
+}

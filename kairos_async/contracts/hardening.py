@@ -1,0 +1,162 @@
+"""Pydantic's core schemas, made strict where annotations cannot reach.
+
+Pydantic trusts three things that a boundary cannot: an instance of a model (it may have been made without validation,
+or changed since), NaN and infinities, and whatever lies at an `Any`. Settings for these belong to each model and cannot
+be given from outside, so the core schema that Pydantic made is copied with them set. Core schemas are documented in
+`pydantic_core.core_schema`; kinds that this module does not know are kept as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from pydantic_core import CoreConfig, CoreSchema, SchemaSerializer, SchemaValidator, ValidationError
+
+from kairos_async.contracts.guards import ANY, GUARDS
+from kairos_async.contracts.regex import check_pattern, longest_text
+from kairos_async.contracts.rules import Raw
+from kairos_async.exceptions import ConfigError
+
+VALUES: Final = frozenset(
+    {"cls", "config", "default", "discriminator", "expected", "function", "members", "metadata", "serialization"}
+)
+"""Entries of a core schema that hold values, not schemas."""
+
+CONFIG: Final = CoreConfig(strict=True, ser_json_inf_nan="constants", allow_inf_nan=False)
+"""Set on every schema that takes a configuration."""
+
+
+def harden(schema: CoreSchema) -> Raw:
+    """A copy that validates instances again, refuses NaN and infinities, and copies what lies at an `Any` as JSON.
+
+    Raises:
+        ConfigError: a field says that it is not strict, or a regex is not for the linear-time engine.
+    """
+    return _hardened(cast(Raw, schema), "")
+
+
+def _hardened(node: Raw, where: str) -> Raw:
+    kind = node["type"]
+    if kind == "any":
+        return ANY
+    _refuse(node, where)
+    copied = {key: value if key in VALUES else _below(key, value, where) for key, value in node.items()}
+    if kind in ("model", "dataclass"):
+        copied["revalidate_instances"] = "always"
+    if kind == "str" and node.get("pattern") is not None:
+        longest = longest_text(node["pattern"])
+        copied["max_length"] = min(longest, node.get("max_length") or longest)
+    if kind in ("float", "decimal"):
+        copied["allow_inf_nan"] = False
+    if kind in ("list", "set", "frozenset"):
+        copied.setdefault("items_schema", ANY)
+    if kind == "dict":
+        if node.get("keys_schema", {"type": "any"})["type"] == "any":
+            copied["keys_schema"] = {"type": "str"}
+        copied.setdefault("values_schema", ANY)
+    if isinstance(config := node.get("config"), dict):
+        copied["config"] = {**config, **CONFIG}
+    if kind == "default" and "default" in node:
+        copied["default"] = _checked_default(copied, where)
+    return GUARDS[kind](copied) if kind in GUARDS else copied
+
+
+def _checked_default(node: Raw, where: str) -> Any:
+    """The default, as validation leaves it. One that refers to a definition cannot be checked alone, and is kept."""
+    default, schema = node["default"], node["schema"]
+    if contains(schema, "definition-ref"):
+        return default
+    try:
+        return validator(schema).validate_python(default, strict=True)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+    raise ConfigError(
+        f"Field {where!r} has a default that its own type and rules refuse: {default!r} ({reason}). "
+        "Change the default, or declare what it is, such as `str | None`."
+    )
+
+
+def contains(node: Any, kind: str) -> bool:
+    """Whether a core schema of this kind is anywhere in this one."""
+    if isinstance(node, dict):
+        return node.get("type") == kind or any(contains(part, kind) for part in node.values())
+    return isinstance(node, (list, tuple)) and any(contains(part, kind) for part in node)
+
+
+def _below(key: str, value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str):
+            return _hardened(value, where)
+        in_fields = key == "fields"
+        return {name: _below(key, sub, _named(where, name) if in_fields else where) for name, sub in value.items()}
+    if isinstance(value, list):
+        return [_below(key, item, where) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_below(key, item, where) for item in value)
+    return value
+
+
+def _named(where: str, name: object) -> str:
+    return f"{where}.{name}" if where else str(name)
+
+
+def _refuse(node: Raw, where: str) -> None:
+    subject = f"Field {where!r}" if where else "The contract"
+    if node.get("strict") is False and node["type"] != "tagged-union":  # which Pydantic sets there by itself
+        raise ConfigError(f"{subject} says strict=False, and contracts are strict. Remove it, or convert in the step.")
+    config = node.get("config") or {}
+    engines = (node.get("regex_engine"), config.get("regex_engine"))
+    if "python-re" in engines or (node["type"] == "str" and not isinstance(node.get("pattern") or "", str)):
+        raise ConfigError(
+            f"{subject} uses Python's re for its pattern, whose time can grow exponentially. Give the pattern as a str "
+            "and no regex_engine, so that the linear-time engine checks it."
+        )
+    if node["type"] == "str" and node.get("pattern") is not None:
+        try:
+            check_pattern(node["pattern"])
+        except ConfigError as error:
+            raise ConfigError(f"{subject}: {error}") from None
+
+
+_NOT_JSON: Final = frozenset({"callable", "is-instance", "is-subclass", "function-plain", "generator"})
+
+
+def field_without_json(node: Any, where: str = "") -> str | None:
+    """The path of the first field whose type has no JSON form; None if none is found."""
+    if not isinstance(node, dict):
+        found = (field_without_json(part, where) for part in node) if isinstance(node, (list, tuple)) else ()
+        return next((field for field in found if field), None)
+    if node.get("type") in _NOT_JSON:
+        return where or None
+    for key, part in node.items():
+        if key in VALUES:
+            continue
+        named = part.items() if key == "fields" and isinstance(part, dict) else [("", part)]
+        for name, below in named:
+            if field := field_without_json(below, _named(where, name) if name else where):
+                return field
+    return None
+
+
+def validator(schema: Raw) -> SchemaValidator:
+    """The compiled schema. Models compiled earlier are not used in their place, since they were not hardened."""
+    return SchemaValidator(cast(CoreSchema, schema), CONFIG, False)
+
+
+def serializer(schema: CoreSchema) -> SchemaSerializer:
+    """What dumps the validator's results, with NaN left as it is to be refused rather than turned into null.
+
+    It is made from Pydantic's own schema, since what `harden` adds is no business of a dump.
+    """
+    return SchemaSerializer(cast(CoreSchema, _dumping(schema)), CONFIG, False)
+
+
+def _dumping(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_dumping(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    copied = {key: value if key in VALUES else _dumping(value) for key, value in node.items()}
+    if isinstance(config := copied.get("config"), dict):
+        copied["config"] = {**config, "ser_json_inf_nan": "constants"}
+    return copied

@@ -1,0 +1,314 @@
+"""Contracts from JSON Schema documents, draft 2020-12, by jsonschema-rs. This module needs the extra `jsonschema`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final, NoReturn, cast
+
+from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, Registry
+from jsonschema_rs import ValidationError as Refused
+
+from kairos_async._types import FieldError, JSONValue
+from kairos_async.contracts.contract import VALUE, Contract, JSONSchema, declared_keys, fresh
+from kairos_async.contracts.errors import (
+    NOUNS,
+    alternatives,
+    arranged,
+    field_error,
+    from_not_json,
+    known_keys,
+    not_checkable,
+)
+from kairos_async.contracts.paths import SchemaMap
+from kairos_async.contracts.regex import check_pattern, longest_text
+from kairos_async.contracts.plain import NotJSON, json_type, to_plain
+from kairos_async.exceptions import ConfigError, ValidationError
+
+DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+UNSUPPORTED: Final = frozenset(
+    {"$vocabulary", "$recursiveRef", "$recursiveAnchor", "definitions", "dependencies", "additionalItems"}
+)
+"""Keywords that are refused: those of other drafts that would be ignored, and vocabularies of one's own."""
+
+_IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+"""Keywords whose schemas look at the same value."""
+
+_Nodes = Iterator[tuple[str, Mapping[str, Any]]]
+
+
+class JSONSchemaContract(Contract):
+    """What a JSON Schema accepts. The value is returned as it is, in JSON built-ins; no defaults are filled in.
+
+    Numbers follow JSON Schema: 1.0 is an integer. Keywords that the standard does not know are annotations.
+
+    Args:
+        spec: the document; true accepts everything, false nothing.
+        resources: other documents by URI, for `$ref`.
+        formats: whether `format` is checked.
+
+    Raises:
+        ConfigError: see `kairos_async.contracts.json_schema`, the function that makes these contracts.
+    """
+
+    schema_says_all: ClassVar[bool] = True
+
+    __slots__ = ("_is_valid", "_iter_errors", "_key_limit", "_map", "_schema")
+
+    def __init__(self, spec: object, *, resources: Mapping[str, JSONValue], formats: bool) -> None:
+        schema = _plain_schema(spec)
+        for document in (schema, *resources.values()):
+            _refuse_keywords(document)
+        _refuse_circles(schema)
+        self._key_limit = _key_limit((schema, *resources.values()))
+        guarded = {uri: _with_guards(document) for uri, document in resources.items()}
+        validator = _compiled(_with_guards(schema), guarded, formats)
+        self._is_valid = validator.is_valid
+        self._iter_errors = validator.iter_errors
+        self._schema: JSONSchema = schema if isinstance(schema, dict) else ({} if schema else {"not": {}})
+        self._map = SchemaMap(self._schema)
+        title = self._schema.get("title")
+        self.name = title if isinstance(title, str) and title else "JSON Schema"
+        self.fields, self.required = declared_keys(self._schema)
+        self.is_async = False
+
+    def validate(self, value: object, subject: str = VALUE) -> JSONValue:
+        errors: list[FieldError]
+        try:
+            plain = to_plain(value)
+            if self._key_limit is not None and _longest_key(plain) > self._key_limit:
+                raise NotJSON("max_length", f"keys of length <= {self._key_limit}", value)
+            if self._is_valid(plain):
+                return plain
+            errors = arranged(_translated(self._iter_errors(plain), plain, self._map))
+        except NotJSON as refused:
+            errors = from_not_json(refused, self._map)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            errors = not_checkable(value)
+        raise ValidationError(subject, errors or not_checkable(value))
+
+    def json_schema(self) -> JSONSchema:
+        return fresh(self._schema)
+
+    def output_schema(self) -> JSONSchema:
+        return fresh(self._schema)
+
+
+def _plain_schema(spec: object) -> dict[str, JSONValue] | bool:
+    if isinstance(spec, bool):
+        return spec
+    try:
+        plain = to_plain(dict(spec) if isinstance(spec, Mapping) else spec, convert=False)
+    except NotJSON as error:
+        at = "/".join(map(str, reversed(error.path)))
+        raise ConfigError(f"The JSON Schema is no JSON at {at or 'its root'!r}: expected {error.expected}.") from None
+    if not isinstance(plain, dict):
+        raise ConfigError(f"A JSON Schema is a dict, true or false, not {type(spec).__name__}.")
+    return plain
+
+
+def _compiled(schema: Any, resources: Mapping[str, Any], formats: bool) -> Draft202012Validator:
+    try:
+        registry = Registry(resources.items(), retriever=_refuse_fetch) if resources else None
+        return Draft202012Validator(
+            schema,
+            validate_formats=formats,
+            ignore_unknown_formats=not formats,
+            registry=registry,
+            retriever=None if registry else _refuse_fetch,
+            pattern_options=RegexOptions(),
+        )
+    except Refused as error:
+        at = "/".join(map(str, error.instance_path)) or "its root"
+        reason = error.message
+    except (ReferencingError, ValueError, TypeError) as error:
+        at, reason = "its root", str(error).split("\n")[0]
+    raise ConfigError(f"The JSON Schema is not valid at {at!r}: {_explained(reason)}")
+
+
+def _refuse_fetch(uri: str) -> NoReturn:
+    raise ValueError(f"nothing is fetched; pass {uri} in resources=")
+
+
+def _explained(reason: str) -> str:
+    if 'is not a "regex"' in reason:
+        return (
+            f"{reason}. Patterns run on an engine whose time is linear in the text, which has no look-around and no "
+            "back-references."
+        )
+    if "not present in a registry" in reason:
+        return f"{reason}. A $ref is never fetched: put the document into $defs, or pass it in resources=."
+    return reason
+
+
+_SUBSCHEMAS: Final = frozenset({
+    "additionalProperties", "allOf", "anyOf", "contains", "contentSchema", "else", "if", "items", "not", "oneOf",
+    "prefixItems", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+})  # fmt: skip
+_MAPPED_SUBSCHEMAS: Final = frozenset({"$defs", "dependentSchemas", "patternProperties", "properties"})
+
+
+def subschemas(node: object, at: str = "") -> _Nodes:
+    """The schema and all schemas in it, with their JSON Pointers."""
+    if not isinstance(node, Mapping):
+        return
+    yield at, node
+    for key, value in node.items():
+        if key in _MAPPED_SUBSCHEMAS and isinstance(value, Mapping):
+            for name, sub in value.items():
+                yield from subschemas(sub, f"{at}/{key}/{name}")
+        elif key in _SUBSCHEMAS:
+            for index, sub in enumerate(value if isinstance(value, list) else [value]):
+                yield from subschemas(sub, f"{at}/{key}/{index}" if isinstance(value, list) else f"{at}/{key}")
+
+
+def _with_guards(document: Any) -> Any:
+    """The document, with text that is too long for its pattern refused before it is matched; see `regex`.
+
+    The pattern moves into a condition at the end of `allOf`, so that no `$ref` of the document is changed.
+    """
+    guarded = fresh(document) if isinstance(document, dict) else document
+    for at, node in list(subschemas(guarded)):
+        pattern = node.get("pattern")
+        if isinstance(pattern, str):
+            try:
+                check_pattern(pattern)
+            except ConfigError as error:
+                raise ConfigError(f"The JSON Schema is not valid at '#{at}': {error}") from None
+            condition = {"if": {"maxLength": longest_text(pattern)}, "then": {"pattern": pattern}, "else": False}
+            cast(dict[str, Any], node)["allOf"] = [*node.get("allOf", ()), condition]
+            del cast(dict[str, Any], node)["pattern"]
+    return guarded
+
+
+def _key_limit(documents: Iterable[object]) -> int | None:
+    """How long a key may be for the patterns of `patternProperties`; None if there are none."""
+    patterns = [
+        check_pattern(pattern)
+        for document in documents
+        for _, node in subschemas(document)
+        for pattern in node.get("patternProperties", ())
+    ]
+    return min(map(longest_text, patterns), default=None)
+
+
+def _longest_key(value: JSONValue) -> int:
+    if isinstance(value, dict):
+        return max((max(len(key), _longest_key(item)) for key, item in value.items()), default=0)
+    return max(map(_longest_key, value), default=0) if isinstance(value, list) else 0
+
+
+def _refuse_keywords(document: object) -> None:
+    for at, node in subschemas(document):
+        draft = node.get("$schema", DRAFT)
+        if draft not in (DRAFT, DRAFT + "#"):
+            raise ConfigError(f"The JSON Schema is of draft {draft!r}; only 2020-12 is known: {DRAFT!r}.")
+        if found := sorted(node.keys() & UNSUPPORTED):
+            raise ConfigError(
+                f"The JSON Schema has {', '.join(found)} at '#{at}', which draft 2020-12 contracts do not know."
+            )
+
+
+def _refuse_circles(schema: object) -> None:
+    """Raise for a schema that only says that a value must be what the same schema says of the same value."""
+    if not isinstance(schema, Mapping):
+        return
+    places = dict(subschemas(schema))
+    for start in places:
+        seen: set[str] = set()
+        queue = [start]
+        while queue:
+            for target in _in_place(places, queue.pop()):
+                if target == start:
+                    raise ConfigError(
+                        f"The JSON Schema is circular: '#{start}' leads back to itself on the same value."
+                    )
+                if target not in seen:
+                    seen.add(target)
+                    queue.append(target)
+
+
+def _in_place(places: Mapping[str, Mapping[str, Any]], at: str) -> Iterator[str]:
+    node = places[at]
+    ref = node.get("$ref")
+    if isinstance(ref, str) and ref.startswith("#") and ref[1:] in places:
+        yield ref[1:]
+    for keyword in _IN_PLACE:
+        value = node.get(keyword)
+        for index in range(len(value)) if isinstance(value, list) else ():
+            yield from (p for p in (f"{at}/{keyword}/{index}",) if p in places)
+        if isinstance(value, Mapping):
+            yield f"{at}/{keyword}"
+
+
+_EXPECTED: Final[Mapping[str, tuple[str, str]]] = {
+    "minimum": ("greater_than_equal", "a value >= {limit}"),
+    "maximum": ("less_than_equal", "a value <= {limit}"),
+    "exclusiveMinimum": ("greater_than", "a value > {limit}"),
+    "exclusiveMaximum": ("less_than", "a value < {limit}"),
+    "multipleOf": ("multiple_of", "a multiple of {multiple_of}"),
+    "minLength": ("min_length", "text of length >= {limit}"),
+    "maxLength": ("max_length", "text of length <= {limit}"),
+    "minItems": ("min_length", "a length >= {limit}"),
+    "maxItems": ("max_length", "a length <= {limit}"),
+    "minProperties": ("min_length", "a number of keys >= {limit}"),
+    "maxProperties": ("max_length", "a number of keys <= {limit}"),
+    "pattern": ("pattern", "text that matches {pattern}"),
+    "format": ("format", "text of the format {format}"),
+    "falseSchema": ("not", "no value at all, or text that is shorter"),
+    "contains": ("contains", "a list with an item that the contract asks for"),
+    "uniqueItems": ("unique", "items that differ from each other"),
+    "not": ("not", "a value other than those that the contract excludes"),
+    "oneOf": ("one_of", "a value that fits exactly one of the alternatives"),
+    "anyOf": ("one_of", "a value that fits one of the alternatives"),
+    "propertyNames": ("unknown_key", "keys that the contract allows"),
+    "unevaluatedItems": ("max_length", "no items that the contract does not declare"),
+}
+
+
+def _translated(errors: Iterable[Refused], value: JSONValue, schema: SchemaMap) -> Iterator[FieldError]:
+    for error in errors:
+        kind, facts, path = error.kind.name, error.kind.as_dict(), list(error.instance_path)
+        if kind in ("additionalProperties", "unevaluatedProperties"):
+            allowed = known_keys(schema.locate(path))
+            for key in facts["unexpected"]:
+                yield field_error(schema.locate([*path, key]), "unknown_key", allowed, "other")
+        elif kind == "required":
+            place = schema.locate([*path, facts["property"]])
+            yield field_error(place, "required", "a value", "absent")
+        elif kind in ("anyOf", "oneOf") and (fitting := _fitting(facts.get("context", []), path)):
+            yield from _translated(fitting, value, schema)
+        else:
+            rule, expected = _rule(kind, facts)
+            yield field_error(schema.locate(path), rule, expected, json_type(_at(value, path)))
+
+
+def _rule(kind: str, facts: Mapping[str, Any]) -> tuple[str, str]:
+    if kind == "type":
+        return "type", " or ".join(NOUNS[name] for name in facts["types"])
+    if kind == "enum":
+        return "one_of", f"one of {alternatives(facts['options'])}"
+    if kind == "const":
+        return "one_of", f"one of {alternatives([facts['expected_value']])}"
+    rule, expected = _EXPECTED.get(kind, ("invalid", "a value that the contract accepts"))
+    return rule, expected.format_map(facts)
+
+
+def _fitting(branches: list[list[Refused]], path: list[str | int]) -> list[Refused]:
+    """The errors to show of a union: those of the one branch of the value's type, or the types if no branch has it."""
+    wrong_type = [[e for e in branch if e.kind.name == "type" and list(e.instance_path) == path] for branch in branches]
+    if branches and all(wrong_type):
+        return [errors[0] for errors in wrong_type]
+    right_type = [branch for branch, wrong in zip(branches, wrong_type, strict=True) if not wrong]
+    return right_type[0] if len(right_type) == 1 else []
+
+
+def _at(value: JSONValue, path: list[str | int]) -> JSONValue:
+    for key in path:
+        if isinstance(value, dict) and isinstance(key, str):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int):
+            value = value[key] if key < len(value) else None
+    return value

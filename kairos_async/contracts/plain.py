@@ -1,0 +1,154 @@
+"""The copy of a Python value as plain JSON built-ins, which is what a contract returns and what state can hold."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from kairos_async._types import JSONValue
+from kairos_async.contracts.dump import dump_object
+
+MAX_DEPTH: Final = 100
+"""How many lists and objects may lie inside each other. A value that contains itself is over it, too."""
+
+MAX_NODES: Final = 10_000_000
+"""How many values one value may hold, counted as often as they are reached: shared parts can multiply without end."""
+
+MAX_INT_BITS: Final = 14_000
+"""About 4,200 digits; Python refuses to print or parse integers beyond 4,300."""
+
+_JSON_TYPES: Final[tuple[tuple[type, str], ...]] = (
+    (type(None), "null"),
+    (bool, "boolean"),
+    (int, "integer"),
+    (float, "number"),
+    (str, "string"),
+    (list, "array"),
+    (dict, "object"),
+)
+
+_NEVER_DUMPED: Final = (bytes, bytearray, memoryview, set, frozenset)
+
+
+class NotJSON(Exception):
+    """A value that has no JSON form. `path` leads to it, from inside out; `rule` and `expected`: see `FieldError`."""
+
+    def __init__(self, rule: str, expected: str, value: object) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.expected = expected
+        self.actual = json_type(value)
+        self.path: list[str | int] = []
+
+
+def json_type(value: object) -> str:
+    """The JSON type of a value, or "other". Only `type(value)` is asked, never what the object says of itself."""
+    kind = type(value)
+    for base, name in _JSON_TYPES:
+        if issubclass(kind, base):
+            return name
+    return "other"
+
+
+def to_plain(value: object, *, convert: bool = True, finite: bool = True) -> JSONValue:
+    """A fresh copy of `value` in str, int, float, bool, None, list and dict with str keys: exactly these types.
+
+    Subclasses of these (a str subclass, an IntEnum) become their base. With `convert`, tuples become lists, and what
+    Pydantic can dump (models, dataclasses, dates, UUIDs, ...) is dumped; sets, bytes and iterators never are. Without
+    `finite`, NaN and infinities are left in, for someone else to refuse.
+
+    Raises:
+        NotJSON: anything else; NaN and infinities, lone surrogates, integers of over 4,200 digits, cycles, more than
+            `MAX_DEPTH` levels or `MAX_NODES` values.
+    """
+    return _Copier(convert, finite).copy(value, 0)
+
+
+class _Copier:
+    __slots__ = ("convert", "finite", "nodes")
+
+    def __init__(self, convert: bool, finite: bool) -> None:
+        self.convert = convert
+        self.finite = finite
+        self.nodes = 0
+
+    def copy(self, value: object, depth: int) -> JSONValue:
+        if value is None or value is True or value is False:
+            return value
+        kind = type(value)
+        if issubclass(kind, str):
+            return _text(value)
+        if issubclass(kind, int):
+            return _integer(value)
+        if issubclass(kind, float):
+            return self._number(value)
+        if depth > MAX_DEPTH:
+            raise NotJSON("max_depth", f"at most {MAX_DEPTH} levels of nesting", value)
+        if issubclass(kind, dict):
+            return self._object(value, depth)
+        if issubclass(kind, list) or (self.convert and issubclass(kind, tuple)):
+            return self._array(value, depth)
+        return self._other(value, depth)
+
+    def _count(self, value: object) -> None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise NotJSON("max_size", f"at most {MAX_NODES} values", value)
+
+    def _number(self, value: object) -> float:
+        number = float.__float__(cast(float, value))
+        if self.finite and number - number != 0.0:
+            raise NotJSON("finite", "a finite number", value)
+        return number
+
+    def _object(self, value: object, depth: int) -> JSONValue:
+        copied: dict[str, JSONValue] = {}
+        for key, item in dict.items(cast(dict[object, object], value)):
+            self._count(value)
+            if not issubclass(type(key), str):
+                raise NotJSON("key_type", "keys that are strings", value)
+            plain_key = _text(key)
+            try:
+                copied[plain_key] = self.copy(item, depth + 1)
+            except NotJSON as error:
+                error.path.append(plain_key)
+                raise
+        return copied
+
+    def _array(self, value: object, depth: int) -> JSONValue:
+        copied: list[JSONValue] = []
+        items = list.__iter__ if issubclass(type(value), list) else tuple.__iter__
+        for item in items(cast(Any, value)):
+            self._count(value)
+            try:
+                copied.append(self.copy(item, depth + 1))
+            except NotJSON as error:
+                error.path.append(len(copied))
+                raise
+        return copied
+
+    def _other(self, value: object, depth: int) -> JSONValue:
+        kind = type(value)
+        if not self.convert or issubclass(kind, _NEVER_DUMPED) or hasattr(kind, "__next__"):
+            raise NotJSON("json", "a JSON value", value)
+        try:
+            dumped = dump_object(value)
+        except ValueError:
+            raise NotJSON("json", "a JSON value", value) from None
+        return self.copy(dumped, depth + 1)
+
+
+def _text(value: object) -> str:
+    text = str.__str__(cast(str, value))
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise NotJSON("unicode", "text without lone surrogates", value) from None
+    return text
+
+
+def _integer(value: object) -> int:
+    number = int.__int__(cast(int, value))
+    if number.bit_length() > MAX_INT_BITS:
+        raise NotJSON("max_digits", "an integer of at most 4,200 digits", value)
+    return number

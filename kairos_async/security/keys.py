@@ -1,0 +1,195 @@
+"""Which keys hold secrets: a key is split into words, look-alike letters are folded, and the words are matched.
+
+`apiKey`, `X-API-KEY`, `my.api_key`, `APIKEY` and the same with Cyrillic letters are all the words "api key", which the
+pattern "api_key" matches. `max_tokens`, `token_count` and `tokenizer` are not the word "token": other words say that
+such a key counts or describes, and `tokenizer` is a different word.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from kairos_async.exceptions import ConfigError
+from kairos_async.security.vocabulary import (
+    COMPOUND_ENDINGS,
+    DEFAULT_SENSITIVE_PATTERNS,
+    DESCRIBING_LAST_WORDS,
+    NOT_A_COMPOUND,
+    NUMERIC_SECRETS,
+    QUANTIFYING_WORDS,
+    TEXT_TOKEN_WORDS,
+    fold,
+)
+
+NOT_SENSITIVE: Final = 0
+SENSITIVE: Final = 1
+"""Strings and containers under the key are secret; a number there counts something."""
+SENSITIVE_NUMBER_TOO: Final = 2
+"""Numbers under the key are secret as well: a PIN, a card number, whatever a user's own pattern names."""
+
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_UNSPLIT_WORDS: Final = re.compile(r"[a-z]+|[0-9]+|[^\W\d_a-z]+")
+_LEET_INSIDE: Final = re.compile(r"[a-z][013457@$]+[a-z]")
+_LEET: Final = str.maketrans("013457@$", "oleastas")
+_LONGEST_PHRASE: Final = 32
+"""Characters. Words are joined up to this length when they are compared with the patterns."""
+_LONGEST_KEY: Final = 512
+"""Characters. Of a longer key, which is data, the beginning and the end are judged."""
+_CACHED_KEYS: Final = 4096
+_CACHED_KEY_LENGTH: Final = 128
+
+_Key = TypeVar("_Key", str, bytes)
+
+
+class KeyMatcher(dict[str, int]):
+    """The verdict on each key: `matcher[key]` is NOT_SENSITIVE, SENSITIVE or SENSITIVE_NUMBER_TOO.
+
+    A dict, because the answer is asked for at every key of every event: a known key costs one look-up. It keeps at most
+    4,096 keys of at most 128 characters, so that keys which data invents cannot fill the memory.
+
+    Args:
+        patterns: words and phrases (`"password"`, `"api_key"`, matched word-wise) or globs with `*`, `?` or `[...]`,
+            matched against the whole key without regard to case, as it is and as words joined by `_`. Globs are taken
+            literally: `"*token*"` also matches `max_tokens`.
+
+    Raises:
+        ConfigError: a pattern is not a string, is empty, has no letter or digit to match, or opens a `[` that it does
+            not close.
+    """
+
+    __slots__ = ("_globs", "_numeric", "_phrases", "of_bytes")
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        super().__init__()
+        phrases: set[str] = set()
+        globs: list[re.Pattern[str]] = []
+        for pattern in patterns:
+            check_pattern(pattern)
+            if any(mark in pattern for mark in "*?["):
+                globs.append(re.compile(fnmatch.translate(fold(pattern).lower())))
+            else:
+                phrases.add("".join(split_words(pattern)))
+        self._phrases = frozenset(phrases)
+        self._numeric = NUMERIC_SECRETS | (phrases - _DEFAULT_PHRASES)
+        self._globs = tuple(globs)
+        self.of_bytes: Final = _BytesMatcher(self)
+
+    def __missing__(self, key: str) -> int:
+        verdict = self._judge(key)
+        remember(self, key, verdict)
+        return verdict
+
+    def _judge(self, key: str) -> int:
+        if len(key) > _LONGEST_KEY:
+            key = f"{key[: _LONGEST_KEY // 2]} {key[-_LONGEST_KEY // 2 :]}"
+        for words in _readings(key):
+            verdict = self._judge_words(words)
+            if verdict:
+                return verdict
+        if self._globs:
+            folded = fold(key).lower()
+            joined = "_".join(split_words(key))
+            if any(glob.match(folded) or glob.match(joined) for glob in self._globs):
+                return SENSITIVE_NUMBER_TOO
+        return NOT_SENSITIVE
+
+    def _judge_words(self, words: list[str]) -> int:
+        for start, end, phrase in _phrases_of(words):
+            if (phrase in self._phrases or (end == start + 1 and self._is_compound(phrase))) and not _is_cancelled(
+                words, start, end, phrase
+            ):
+                return SENSITIVE_NUMBER_TOO if phrase in self._numeric else SENSITIVE
+        return NOT_SENSITIVE
+
+    def _is_compound(self, word: str) -> bool:
+        """Whether a single word ends in a sensitive one: `dbpassword`, `csrftoken`."""
+        ending = next((ending for ending in COMPOUND_ENDINGS if word.endswith(ending)), None)
+        if ending is None or ending not in self._phrases:
+            return False
+        before = word[: -len(ending)]
+        return before not in NOT_A_COMPOUND and not (ending == "token" and before in TEXT_TOKEN_WORDS)
+
+
+class _BytesMatcher(dict[bytes, int]):
+    """The same verdicts for ASCII keys found in texts."""
+
+    __slots__ = ("_matcher",)
+
+    def __init__(self, matcher: KeyMatcher) -> None:
+        super().__init__()
+        self._matcher: Final = matcher
+
+    def __missing__(self, key: bytes) -> int:
+        verdict = self._matcher._judge(key.decode("ascii", "replace"))
+        remember(self, key, verdict)
+        return verdict
+
+
+def remember(cache: dict[_Key, int], key: _Key, verdict: int) -> None:
+    """Keep a verdict, unless the key is too long to be met again. A full cache begins anew."""
+    if len(key) <= _CACHED_KEY_LENGTH:
+        if len(cache) >= _CACHED_KEYS:
+            cache.clear()
+        cache[key] = verdict
+
+
+def split_words(key: str) -> list[str]:
+    """Return the words of a key in lower case: `"dbPassword2"` gives `["db", "password", "2"]`."""
+    return [word.lower() for word in _WORDS.findall(fold(key))]
+
+
+_DEFAULT_PHRASES: Final = frozenset("".join(split_words(pattern)) for pattern in DEFAULT_SENSITIVE_PATTERNS)
+
+
+def _readings(key: str) -> Iterator[list[str]]:
+    """Yield the ways to read a key as words: by its capitals, without regard to case, and with digits as letters."""
+    folded = fold(key)
+    yield [word.lower() for word in _WORDS.findall(folded)]
+    lower = folded.lower()
+    if lower != folded:
+        yield _UNSPLIT_WORDS.findall(lower)
+    if _LEET_INSIDE.search(lower):
+        yield _UNSPLIT_WORDS.findall(lower.translate(_LEET))
+
+
+def _phrases_of(words: list[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, words[start:end] joined), the longest first at each start, at most 32 characters long."""
+    for start in range(len(words)):
+        found = []
+        phrase = ""
+        for end in range(start, len(words)):
+            phrase += words[end]
+            if len(phrase) > _LONGEST_PHRASE and end > start:
+                break
+            found.append((start, end + 1, phrase))
+        yield from reversed(found)
+
+
+def _is_cancelled(words: list[str], start: int, end: int, phrase: str) -> bool:
+    """Whether a word around the phrase says that the key counts or describes: `token_type`, `has_token`."""
+    if end < len(words) and words[-1] in DESCRIBING_LAST_WORDS:
+        return True
+    if start == 0:
+        return False
+    before = words[start - 1]
+    if before in QUANTIFYING_WORDS or words[0] in QUANTIFYING_WORDS:
+        return True
+    return phrase in ("token", "pass") and before in TEXT_TOKEN_WORDS
+
+
+def check_pattern(pattern: object) -> None:
+    """Raise ConfigError for what is no pattern."""
+    if not isinstance(pattern, str):
+        raise ConfigError(f"Sensitive pattern {pattern!r} is not a string; use words or a glob such as '*api_key*'.")
+    if not any(char.isalnum() or char in "*?" for char in pattern):
+        raise ConfigError(f"Sensitive pattern {pattern!r} has no letter or digit to match; use words or a glob.")
+    rest = pattern
+    while "[" in rest:
+        # As in fnmatch: a `]` directly after `[` or `[!` belongs to the set.
+        inside = rest.partition("[")[2].removeprefix("!")
+        if "]" not in inside[1:]:
+            raise ConfigError(f"Sensitive pattern {pattern!r} is no glob: a '[' is not closed. Write '[[]' for a '['.")
+        rest = inside[1:].partition("]")[2]

@@ -1,0 +1,131 @@
+"""What an exception says, without what it must not say: credentials, directories, tracebacks, control characters."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Final, Protocol
+
+from kairos_async._types import JSONValue
+from kairos_async.security.plain import type_name
+
+LONGEST_MESSAGE: Final = 500
+"""Characters."""
+_LONGEST_READ: Final = 16_384
+"""Characters of all messages of a chain that are looked at. What is cut off here is far beyond what is kept."""
+_MOST_LINKED: Final = 8
+"""Exceptions of a chain or group, after the first, that are told of."""
+
+_TRACEBACK: Final = re.compile(
+    r"Traceback \(most recent call last\):?"
+    r"|\bFile \"[^\"\n]{0,500}\", line \d{1,9}(?:, in [\w<>.]{1,200})?(?:\n[ \t+|]{4,60}[^\n]{0,500}){0,3}"
+)
+"""The heading, and each frame with the lines of source that follow it."""
+_PYDANTIC_INPUT: Final = re.compile(r"(\[type=\w{1,100})[^\n]{0,200}?(?=, input_type=\w{1,100}\])")
+"""Pydantic quotes what it refuses, shortened to 50 characters, as `[type=int_type, input_value='...', input_type=str]`."""
+_FILE_URL: Final = re.compile(r"\bfile://[^\s'\"<>]{0,1000}")
+_QUOTED_PATH: Final = re.compile(r"(?<=['\"])(?:~?/|[A-Za-z]:\\{1,2}|\\\\)[^'\"\n]{1,1000}+(?=['\"])")
+_WINDOWS_PATH: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:[A-Za-z]:|\\\\[\w.$-]{1,100})\\{1,2}(?:[^\\/:*?\"<>|\r\n\t']{1,200}+\\{1,2}){0,60}"
+)
+_POSIX_PATH: Final = re.compile(
+    r"(?<![\w/.:~])(?:~[\w.-]{0,60}+|\.{1,2})?/{1,2}(?:[^\s/'\":,;<>|()\[\]{}]{1,200}+/){1,60}+(?=[^\s/'\"])"
+)
+_RELATIVE_PATH: Final = re.compile(r"(?<![\w/.:@~=?&%-])(?:[\w.-]{1,100}+/){1,60}+(?=[\w-]{1,100}\.[A-Za-z]\w{0,4}\b)")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_SPACES: Final = re.compile(r" {2,}")
+
+
+class Cleaner(Protocol):
+    """What a `Redactor` does to a text and to data."""
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets."""
+
+    def redact(self, data: object) -> JSONValue:
+        """Return the data as JSON data without secrets."""
+
+
+def clean_message(error: BaseException, cleaner: Cleaner) -> str:
+    """Return what the exception says, with its notes, causes and group members; at most 500 characters. Never raises.
+
+    Secrets go first, cutting comes last: half a secret is one that no rule knows.
+    """
+    said = _spoken(error, cleaner)
+    for kind, linked in _linked(error):
+        text = _spoken(linked, cleaner)
+        said += f"; {kind} {type_name(linked)}" + (f": {text}" if text else "")
+        if len(said) > _LONGEST_READ:
+            break
+    return clean_text(said, cleaner)
+
+
+def clean_text(text: str, cleaner: Cleaner, limit: int = LONGEST_MESSAGE) -> str:
+    """Return a text of unknown origin on one line, without secrets and directories, cut to `limit` characters."""
+    if len(text) > _LONGEST_READ:
+        text = text[:_LONGEST_READ]
+        kept, space, _ = text.rpartition(" ")
+        text = f"{kept} ..." if space else "..."
+    text = cleaner.text(text)
+    text = _PYDANTIC_INPUT.sub(r"\1", text)
+    text = _without_directories(_TRACEBACK.sub(" ", text))
+    text = _SPACES.sub(" ", _CONTROL.sub(" ", text)).strip()
+    text = cleaner.text(text)  # what stood on several lines now stands on one
+    return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
+
+
+def _without_directories(text: str) -> str:
+    """Return the text with paths cut to their last part."""
+    if "/" in text:
+        text = _FILE_URL.sub(_last_part, text)
+    if "/" in text or "\\" in text:
+        text = _QUOTED_PATH.sub(_last_part, text)
+        text = _WINDOWS_PATH.sub("", text)
+        text = _POSIX_PATH.sub("", text)
+        text = _RELATIVE_PATH.sub("", text)
+    return text
+
+
+def _last_part(path: re.Match[str]) -> str:
+    return re.split(r"[/\\]", path[0].rstrip("/\\"))[-1]
+
+
+def _spoken(error: BaseException, cleaner: Cleaner) -> str:
+    """Return the exception's message and notes, its arguments redacted as data where they are data."""
+    try:
+        args = error.args
+        if type(error).__str__ is BaseException.__str__ and any(type(arg) is not str for arg in args):
+            text = ", ".join(str(cleaner.redact(arg)) for arg in args)
+        else:
+            text = str.__str__(str(error))
+        notes = getattr(error, "__notes__", None) or ()
+        return " / ".join([text, *(str.__str__(note) for note in notes if isinstance(note, str))])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return "(a message that cannot be read)"
+
+
+def _linked(error: BaseException) -> list[tuple[str, BaseException]]:
+    """Return the exceptions that this one was raised from, during, or together with, and theirs; at most 8."""
+    found: list[tuple[str, BaseException]] = []
+    seen = {id(error)}
+    waiting = deque([error])
+    while waiting and len(found) < _MOST_LINKED:
+        for kind, linked in _direct_links(waiting.popleft()):
+            if id(linked) not in seen and len(found) < _MOST_LINKED:
+                seen.add(id(linked))
+                found.append((kind, linked))
+                waiting.append(linked)
+    return found
+
+
+def _direct_links(error: BaseException) -> list[tuple[str, BaseException]]:
+    links: list[tuple[str, BaseException]] = []
+    if isinstance(error, BaseExceptionGroup):
+        links.extend(("with", member) for member in error.exceptions[:_MOST_LINKED])
+    if error.__cause__ is not None:
+        links.append(("caused by", error.__cause__))
+    elif error.__context__ is not None and not error.__suppress_context__:
+        links.append(("after", error.__context__))
+    return links

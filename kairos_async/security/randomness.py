@@ -1,0 +1,111 @@
+"""Secrets of no published format: random-looking words with a key word near them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from kairos_async.security.runs import Span
+
+_LONGEST_TOKEN: Final = 512
+_SHORTEST_TOKEN: Final = 16
+_LONGEST_PIECE: Final = 12
+"""A token has at least one piece this long without separators; names made of words and numbers have not."""
+_CONTEXT: Final = 40
+_KEY_WORDS: Final = (
+    rb"key|token|secret|passw|passphrase|credential|auth|bearer|\bpat\b|\bjwt\b|signature|private|login|\bapi\b|\bpwd\b"
+)
+_NEAR: Final = re.compile(_KEY_WORDS, re.IGNORECASE)
+_DIRECTLY_BEFORE: Final = re.compile(
+    rb"(?:" + _KEY_WORDS + rb")\w{0,12}[\"'`)\]]{0,3}(?:\s(?:provided|given|used|value|received|supplied|sent))?"
+    rb"\s{0,3}(?:is|was|of|=>|->|[:=,])?[\s\"'`(\[\\]{0,4}\Z",
+    re.IGNORECASE,
+)
+_TELLING_HEADS: Final = frozenset(
+    {
+        *(
+            b"sk",
+            b"pk",
+            b"rk",
+            b"live",
+            b"test",
+            b"prod",
+            b"key",
+            b"apikey",
+            b"api",
+            b"pat",
+            b"token",
+            b"tok",
+            b"secret",
+        ),
+        *(b"sec", b"auth", b"access", b"refresh", b"cred", b"bot", b"oauth", b"svc", b"pass"),
+    }
+)
+"""Parts of a token before its random part that say what it is: `acme_live_...`."""
+_UUID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_HEX: Final = re.compile(rb"[0-9a-f]{16,128}|[0-9A-F]{16,128}")
+_PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
+_TOKENS: Final = re.compile(rb"[A-Za-z0-9_+~-]{16,}+(?:={1,2}(?![A-Za-z0-9]))?")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{40,512}+={0,2}")
+_MOST_SLASHES: Final = 0.08
+"""The share of `/` up to which base64 is not taken for a path; in base64 one character in 64 is one."""
+_COMMON_PAIRS: Final = frozenset(
+    re.findall(
+        r"\w\w",
+        "th he in er an re nd at on nt ha es st en ed to it ou ea hi is or ti as te et ng of al de se le sa si ar "
+        "ve ra ld ur ro co ic ll me ne ma ce ch io la el ta us om be li pe di tr pr ec em ac ge no ol ct im il mo po "
+        "un ut su",
+    )
+)
+_MOST_COMMON_PAIRS: Final = 0.34
+"""The share of common English letter pairs above which a token is taken for words; random letters have about 0.13."""
+
+
+def random_spans(data: bytes, runs: list[Span]) -> list[Span]:
+    """Return where random-looking tokens stand with a key word within 40 characters before, or in their own prefix."""
+    found: list[Span] = []
+    for start, end in runs:
+        if end - start <= _LONGEST_TOKEN:
+            found.extend(_tokens_of_run(data, start, end))
+    return found
+
+
+def _tokens_of_run(data: bytes, start: int, end: int) -> list[Span]:
+    tokens = [match.span() for match in _TOKENS.finditer(data, start, end)]
+    coded = _BASE64.search(data, start, end)
+    if coded and 0 < coded[0].count(b"/") <= len(coded[0]) * _MOST_SLASHES:
+        tokens.append(coded.span())
+    return [(low, high) for low, high in tokens if _is_secret(data, low, high)]
+
+
+def _is_secret(data: bytes, start: int, end: int) -> bool:
+    token = data[start:end]
+    pieces = _PIECES.findall(token)
+    if max(map(len, pieces), default=0) < _LONGEST_PIECE:
+        return False
+    before = data[max(0, start - _CONTEXT) : start]
+    if _HEX.fullmatch(token) or _UUID.fullmatch(token):
+        # Hashes and ids stand near key words too; only what is introduced by one is a secret.
+        return bool(_DIRECTLY_BEFORE.search(before))
+    heads = {piece.lower() for piece in pieces[:-1][:3] if len(piece) <= 8}
+    return bool(heads & _TELLING_HEADS or _NEAR.search(before)) and looks_random(token)
+
+
+def looks_random(token: bytes) -> bool:
+    """Whether a token of at least 16 characters looks like the output of a random generator, and not like words."""
+    text = token.decode("ascii", "replace")
+    digits = sum(map(str.isdigit, text))
+    letters = sum(map(str.isalpha, text))
+    if len(text) < _SHORTEST_TOKEN or letters < 4 or len(set(text)) < 8:
+        return False
+    capitals = sum(map(str.isupper, text))
+    if digits < 2 and (capitals < 3 or letters - capitals < 3):
+        return False
+    kinds = ["d" if char.isdigit() else "u" if char.isupper() else "l" for char in text if char.isalnum()]
+    changes = sum(kinds[place] != kinds[place - 1] for place in range(1, len(kinds)))
+    if changes < len(kinds) * 0.15:
+        return False
+    lower = text.lower()
+    pairs = [lower[place : place + 2] for place in range(len(lower) - 1)]
+    words = [pair for pair in pairs if pair.isalpha()]
+    return sum(pair in _COMMON_PAIRS for pair in words) <= max(2, len(words) * _MOST_COMMON_PAIRS)

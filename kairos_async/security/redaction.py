@@ -1,0 +1,310 @@
+"""Redaction of whatever leaves a run: by key, by shape and by known value.
+
+One `Redactor` serves one run, because it knows the secret values that this run has stored. What is known of keys is
+shared by all runs with the same patterns.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from kairos_async._types import JSONScalar, JSONValue
+from kairos_async.exceptions import ConfigError
+from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, KeyMatcher, check_pattern, remember
+from kairos_async.security.known import REDACTED, KnownSecrets
+from kairos_async.security.messages import clean_message
+from kairos_async.security.plain import as_plain, is_secret_pair, is_wrapped_secret, named_value, strings_in, type_name
+from kairos_async.security.secrets import SHORTEST_TEXT, scrub
+from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
+
+_DEEPEST: Final = 128
+"""Levels. State holds at most 100; events and exports wrap a few around them."""
+_BIG: Final = 10**4000
+"""Integers beyond cannot be written as JSON: Python refuses to print more than 4,300 digits."""
+_SMALL: Final = 1 << 62
+_NON_FINITE: Final[dict[str, JSONValue]] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+_Seen = dict[int, tuple[object, JSONValue]]
+"""Containers by identity: the object, kept alive, and what became of it."""
+
+
+class Redactor:
+    """Replaces secrets by `[REDACTED]`. One a run.
+
+    Args:
+        patterns: words or globs for keys, beside `DEFAULT_SENSITIVE_PATTERNS`. `KeyMatcher` says what they match.
+        registry: known values to start with, shared with whoever else holds it; None for a new one.
+
+    Raises:
+        ConfigError: a pattern is no word and no glob.
+    """
+
+    __slots__ = ("_facts", "_keys", "_known")
+
+    def __init__(self, patterns: Sequence[str] = (), *, registry: KnownSecrets | None = None) -> None:
+        self._use(patterns, DEFAULT_SENSITIVE_PATTERNS)
+        self._known = KnownSecrets() if registry is None else registry
+
+    def _use(self, patterns: Sequence[str], beside: tuple[str, ...] = ()) -> None:
+        if isinstance(patterns, str):
+            raise ConfigError(f"Sensitive patterns are a list of strings: write [{patterns!r}] and not {patterns!r}.")
+        for pattern in patterns:
+            check_pattern(pattern)
+        self._facts = _facts_of((*beside, *patterns))
+        self._keys = self._facts.matcher
+
+    def __repr__(self) -> str:
+        return "<Redactor>"
+
+    def is_sensitive(self, key: str) -> bool:
+        """Whether the value under this key is a secret."""
+        return self._keys[key] > 0
+
+    def register(self, value: object) -> None:
+        """Remember every string of at least 6 characters in the value: it is scrubbed wherever it turns up again."""
+        for text in strings_in(value):
+            self._known.add(text)
+
+    def register_sensitive_parts(self, value: object, key: str | None = None) -> None:
+        """Register the strings under sensitive keys inside the value; all of them if `key`, its own, is sensitive.
+
+        A wrapped secret, such as a `pydantic.SecretStr`, is registered wherever it stands.
+        """
+        if key is not None and self._keys[key]:
+            self.register(value)
+        elif type(value) not in _SCALARS:
+            self._register_inside(value)
+
+    def _register_inside(self, value: object) -> None:
+        keys = self._keys
+        waiting: list[object] = [value]
+        while waiting:
+            part = waiting.pop()
+            if type(part) is dict:
+                for key, inner in part.items():
+                    if keys[key]:
+                        self.register(inner)
+                    elif type(inner) not in _SCALARS:
+                        waiting.append(inner)
+                if named := named_value(part, keys):
+                    self.register(part[named])
+            elif type(part) is list:
+                if is_secret_pair(part, keys):
+                    self.register(part[1])
+                waiting.extend(inner for inner in part if type(inner) not in _SCALARS)
+            elif is_wrapped_secret(part):
+                self.register(part)
+
+    def holds_secret(self, value: JSONValue) -> bool:
+        """Whether a registered secret is in the value, as a key or in a string, but not under a sensitive key."""
+        known = self._known
+        if not known:
+            return False
+        keys = self._keys
+        waiting: list[JSONValue] = [value]
+        while waiting:
+            part = waiting.pop()
+            if type(part) is str:
+                if known.found_in(part):
+                    return True
+            elif type(part) is dict:
+                if any(known.found_in(key) for key in part):
+                    return True
+                named = named_value(part, keys)
+                waiting.extend(inner for key, inner in part.items() if not keys[key] and key != named)
+            elif type(part) is list:
+                waiting.extend(part[:1] if is_secret_pair(part, keys) else part)
+        return False
+
+    def text(self, text: str) -> str:
+        """Return the text with secrets replaced; the same object if there are none.
+
+        Lone surrogates become `?`, because no output can encode them.
+        """
+        if type(text) is not str:
+            text = str.__str__(text)
+        if self._known:
+            text = scrub(text, self._keys, self._known)
+        elif len(text) >= SHORTEST_TEXT:
+            text = scrub(text, self._keys, None)
+        return text if text.isascii() else _encodable(text)
+
+    def redact(self, data: object) -> JSONValue:
+        """Return the data as JSON data with secrets replaced. Never raises.
+
+        JSON data without a secret comes back as the same object. Tuples and sets become lists; dataclasses, Pydantic
+        models and mappings become dicts; bytes, dates, paths and enums become strings; an exception becomes its class
+        name and its cleaned message. NaN and infinities become their names. Anything else becomes the name of its type,
+        and so does a container nested deeper than 128 levels or inside of itself.
+        """
+        try:
+            return self._value(data, {}, 0)
+        except RecursionError:  # the caller is itself near the limit of the stack
+            return type_name(data)
+
+    def _value(self, value: Any, seen: _Seen, depth: int) -> JSONValue:
+        kind = type(value)
+        if kind is str:
+            return self.text(value)
+        if kind in _SCALARS:
+            return _finite(value)
+        known = seen.get(id(value))
+        if known is not None:
+            return known[1]
+        if depth >= _DEEPEST:
+            return type_name(value)
+        seen[id(value)] = value, type_name(value)  # what a way back to here becomes
+        if kind is dict:
+            result = self._dict(value, seen, depth + 1)
+        elif kind is list:
+            result = self._list(value, seen, depth + 1)
+        else:
+            result = self._other(value, seen, depth + 1)
+        seen[id(value)] = value, result
+        return result
+
+    def _dict(self, data: dict[str, Any], seen: _Seen, depth: int) -> JSONValue:
+        facts, known = self._facts, self._known
+        changed: dict[str, JSONValue] = {}
+        for key, value in data.items():
+            level = facts[key] if type(key) is str else _ODD
+            if level == _ODD or (known and known.found_in(key)):
+                return self._dict_with_odd_keys(data, seen, depth)
+            if level:
+                new = self._hidden(value, level)
+            elif type(value) in _PLAIN and (type(value) is not int or -_SMALL < value < _SMALL):
+                continue
+            else:
+                new = self._value(value, seen, depth)
+            if new is not value:
+                changed[key] = new
+        if named := named_value(data, self._keys):
+            changed[named] = self._hidden(data[named], SENSITIVE_NUMBER_TOO)
+        return {**data, **changed} if changed else data
+
+    def _dict_with_odd_keys(self, data: dict[Any, Any], seen: _Seen, depth: int) -> JSONValue:
+        """Redact a dict of which a key is no string, or has a secret in it. Keys that become equal are numbered."""
+        result: dict[str, JSONValue] = {}
+        for key, value in data.items():
+            plain = self._key(key)
+            text = scrubbed = self.text(plain)
+            number = 2
+            while text in result:
+                text, number = f"{scrubbed} ({number})", number + 1
+            level = self._keys[plain]
+            result[text] = self._hidden(value, level) if level else self._value(value, seen, depth)
+        if named := named_value(result, self._keys):
+            result[named] = self._hidden(result[named], SENSITIVE_NUMBER_TOO)
+        return result
+
+    def _key(self, key: object) -> str:
+        """Return a key as JSON would write it."""
+        if type(key) is str:
+            return key
+        plain = self._value(as_plain(key) if isinstance(key, str | bytes) else key, {}, 0)
+        if isinstance(plain, str):
+            return plain
+        if plain is None or isinstance(plain, bool):
+            return {None: "null", True: "true", False: "false"}[plain]
+        return str(plain) if isinstance(plain, int | float) else type_name(key)
+
+    def _list(self, data: list[Any], seen: _Seen, depth: int) -> JSONValue:
+        changed: dict[int, JSONValue] = {}
+        for index, value in enumerate(data):
+            if type(value) in _PLAIN and (type(value) is not int or -_SMALL < value < _SMALL):
+                continue
+            new = self._value(value, seen, depth)
+            if new is not value:
+                changed[index] = new
+        result = [changed.get(index, value) for index, value in enumerate(data)] if changed else data
+        if is_secret_pair(result, self._keys) and result[1] != REDACTED:
+            return [result[0], REDACTED]
+        return result
+
+    def _hidden(self, value: Any, level: int) -> JSONValue:
+        """Return what stands for a value under a sensitive key: itself if it can be no secret."""
+        kind = type(value)
+        if value is None or kind is bool or (kind is str and value == REDACTED):
+            return cast(JSONScalar, value)
+        if level != SENSITIVE_NUMBER_TOO and (kind is int or kind is float):
+            return _finite(value)
+        return REDACTED
+
+    def _other(self, value: Any, seen: _Seen, depth: int) -> JSONValue:
+        try:
+            if is_wrapped_secret(value):
+                return REDACTED
+            if isinstance(value, BaseException):
+                return f"{type_name(value)}: {clean_message(value, self)}"
+            plain = as_plain(value)
+            return type_name(value) if plain is None else self._value(plain, seen, depth)
+        except (KeyboardInterrupt, RecursionError):
+            raise
+        except BaseException:
+            # The value's own code raised, be it SystemExit: it cannot be looked into, so nothing of it is shown.
+            return type_name(value)
+
+
+_SCALARS: Final = frozenset({type(None), bool, int, float})
+_PLAIN: Final = frozenset({type(None), bool, int})
+"""Types of values that nothing has to be asked about, but whether an integer is small."""
+
+
+_ODD: Final = -1
+"""Of a key: it has a secret in itself, or characters that no output can encode."""
+
+
+class _KeyFacts(dict[str, int]):
+    """What the matcher says of each key, or _ODD: one look-up for both."""
+
+    __slots__ = ("matcher",)
+
+    def __init__(self, matcher: KeyMatcher) -> None:
+        super().__init__()
+        self.matcher: Final = matcher
+
+    def __missing__(self, key: str) -> int:
+        fact = self.matcher[key] if _encodable(scrub(key, self.matcher, None)) is key else _ODD
+        remember(self, key, fact)
+        return fact
+
+
+@functools.lru_cache(maxsize=64)
+def _facts_of(patterns: tuple[str, ...]) -> _KeyFacts:
+    return _KeyFacts(KeyMatcher(patterns))
+
+
+def _finite(value: bool | int | float | None) -> JSONValue:
+    if type(value) is float:
+        return value if math.isfinite(value) else _NON_FINITE[repr(value)]
+    if type(value) is int and not -_BIG < value < _BIG:
+        return "int"
+    return value
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
+def redact_sensitive(data: object, patterns: Sequence[str] | None = None) -> JSONValue:
+    """Return the data with secrets replaced, as `Redactor.redact` does.
+
+    Args:
+        data: anything; JSON data without a secret comes back as the same object.
+        patterns: words or globs for keys, in place of `DEFAULT_SENSITIVE_PATTERNS`; None for these. With `[]` only
+            strings that look like credentials are replaced.
+
+    Raises:
+        ConfigError: a pattern is no word and no glob.
+    """
+    redactor = Redactor()
+    if patterns is not None:
+        redactor._use(patterns)
+    return redactor.redact(data)

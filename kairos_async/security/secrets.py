@@ -1,0 +1,138 @@
+"""Secrets in text: by value, by what they are assigned to, by published format, by key words near random text.
+
+All rules look at the same text and report places; overlapping places are replaced once. Cheap tests come first, because
+most strings have no secret: a text without `:`, `=` and long words costs about 2 us a KB.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import re
+from typing import Final
+
+from kairos_async.security.assignments import assigned_spans
+from kairos_async.security.keys import KeyMatcher
+from kairos_async.security.known import REDACTED, KnownSecrets
+from kairos_async.security.randomness import random_spans
+from kairos_async.security.runs import Span, long_runs
+from kairos_async.security.shapes import format_spans
+
+SHORTEST_TEXT: Final = 8
+"""Characters. Shorter texts are searched for known values only."""
+_MOST_PASSES: Final = 4
+_MARK: Final = re.compile(re.escape(REDACTED))
+_PEM_BEGIN: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_END: Final = b"-----END "
+_PEM_BODY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s:,.-]|\\[nr])*+")
+_USERINFO: Final = re.compile(rb"://([^\s/?#@\"'<>:]{0,256}+):([^\s/?#\"'<>]{1,512}+)")
+_USER_TOKEN: Final = re.compile(rb"://([A-Za-z0-9_-]{16,256}+)@")
+_BEARER: Final = re.compile(rb"\b(?:bearer|token)[ \t]{1,4}+([A-Za-z0-9._~+/-]{8,4096}+=*+)", re.IGNORECASE)
+_BEFORE_TOKENS: Final = (b"r ", b"n ", b"R ", b"N ", b"C ", b"r\t")
+"""How what stands before a token ends when it is one of "Bearer", "token" and "BASIC"."""
+_BASIC: Final = re.compile(rb"\bbasic[ \t]{1,4}+([A-Za-z0-9+/]{6,4096}+={0,2})", re.IGNORECASE)
+
+
+def scrub(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> str:
+    """Return the text with each secret replaced; the same object if there are none."""
+    for _ in range(_MOST_PASSES):  # with a long value gone, a key word may stand nearer to the next one
+        spans = _spans(text, keys, known)
+        if not spans:
+            break
+        cleaned = _replace(text, spans)
+        if cleaned == text:
+            break
+        text = cleaned
+    return text
+
+
+def _spans(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> list[Span]:
+    found = known.spans(text) if known else []
+    if len(text) < SHORTEST_TEXT:
+        return found
+    data = text.encode("ascii", "replace")  # one byte a character, so that places are the same
+    found += assigned_spans(data, keys)
+    if 64 in data and b"://" in data:  # @
+        found += _url_spans(data)
+    runs = long_runs(data)
+    if b"asic " in data or any(data[max(0, start - 2) : start] in _BEFORE_TOKENS for start, _ in runs):
+        found += _header_spans(data)
+    if runs:
+        found += format_spans(data, runs)
+        found += random_spans(data, runs)
+        if b"-----BEGIN " in data:
+            found += _pem_spans(data)
+    return found
+
+
+def _replace(text: str, spans: list[Span]) -> str:
+    if REDACTED in text:
+        spans = _outside_marks(text, spans)
+    parts: list[str] = []
+    end = 0
+    for start, stop in sorted(spans):
+        if start > end or not parts:
+            parts += (text[end:start], REDACTED)
+        end = max(end, stop)
+    parts.append(text[end:])
+    return "".join(parts)
+
+
+def _outside_marks(text: str, spans: list[Span]) -> list[Span]:
+    """Return the places without those of earlier replacements; one that has part of a mark gets all of it."""
+    starts = [match.start() for match in _MARK.finditer(text)]
+    kept = []
+    for start, end in spans:
+        first = bisect.bisect_right(starts, start - len(REDACTED))
+        last = bisect.bisect_left(starts, end)
+        low, high = start, end
+        if first < last:
+            low, high = min(start, starts[first]), max(end, starts[last - 1] + len(REDACTED))
+        if high - low > (last - first) * len(REDACTED):
+            kept.append((low, high))
+    return kept
+
+
+def _url_spans(data: bytes) -> list[Span]:
+    """Return the passwords in URLs, and user names that are tokens: `https://<token>@host`."""
+    found: list[Span] = []
+    for match in _USERINFO.finditer(data):
+        at = match[2].rfind(b"@")
+        if at > 0:
+            found.append((match.start(2), match.start(2) + at))
+    for match in _USER_TOKEN.finditer(data):
+        if any(48 <= code <= 57 for code in match[1]):
+            found.append(match.span(1))
+    return found
+
+
+def _header_spans(data: bytes) -> list[Span]:
+    """Return the credentials after "Bearer" and "Basic"."""
+    found = [
+        match.span(1)
+        for match in _BEARER.finditer(data)
+        if any(48 <= code <= 57 for code in match[1]) and not match[1].isdigit()
+    ]
+    found.extend(match.span(1) for match in _BASIC.finditer(data) if _is_user_and_password(match[1]))
+    return found
+
+
+def _is_user_and_password(coded: bytes) -> bool:
+    try:
+        return b":" in base64.b64decode(coded + b"=" * (-len(coded) % 4))
+    except binascii.Error:
+        return False
+
+
+def _pem_spans(data: bytes) -> list[Span]:
+    """Return the bodies of private keys, up to their end line or as far as they go."""
+    found: list[Span] = []
+    for match in _PEM_BEGIN.finditer(data):
+        if found and match.start() < found[-1][1]:
+            continue
+        body = _PEM_BODY.match(data, match.end())
+        stop = body.end() if body else match.end()
+        end = data.find(_PEM_END, match.end(), stop)
+        found.append((match.end(), stop if end < 0 else end))
+    return [(start, end) for start, end in found if end > start]
