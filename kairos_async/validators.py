@@ -136,7 +136,7 @@ def all_of(*rules: Rule | AllOf) -> AllOf:
             raise ConfigError(f"all_of: {each!r} is not a rule; use v.range, v.length, v.custom and the like.")
     if not rules:
         raise ConfigError("all_of needs at least one rule.")
-    return AllOf(rules)
+    return AllOf(tuple(one for each in rules for one in (each.rules if isinstance(each, AllOf) else (each,))))
 
 
 _SIZED = ("str", "list", "dict", "set", "frozenset", "tuple", "bytes")

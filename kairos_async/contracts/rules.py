@@ -340,11 +340,11 @@ class AllOf:
     https://github.com/annotated-types/annotated-types#groupedmetadata
     """
 
-    rules: tuple[Rule | AllOf, ...]
+    rules: tuple[Rule, ...]
 
     __is_annotated_types_grouped_metadata__: ClassVar[Literal[True]] = True
 
-    def __iter__(self) -> Iterator[Rule | AllOf]:
+    def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
 
     def __str__(self) -> str:

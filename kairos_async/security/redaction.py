@@ -75,7 +75,7 @@ class Redactor:
         """
         if key is not None and self._keys[key]:
             self.register(value)
-        elif type(value) not in _SCALARS:
+        elif type(value) not in _LEAVES:
             self._register_inside(value)
 
     def _register_inside(self, value: object) -> None:
@@ -87,14 +87,14 @@ class Redactor:
                 for key, inner in part.items():
                     if keys[key]:
                         self.register(inner)
-                    elif type(inner) not in _SCALARS:
+                    elif type(inner) not in _LEAVES:
                         waiting.append(inner)
                 if named := named_value(part, keys):
                     self.register(part[named])
             elif type(part) is list:
                 if is_secret_pair(part, keys):
                     self.register(part[1])
-                waiting.extend(inner for inner in part if type(inner) not in _SCALARS)
+                waiting.extend(inner for inner in part if type(inner) not in _LEAVES)
             elif is_wrapped_secret(part):
                 self.register(part)
 
@@ -249,6 +249,7 @@ class Redactor:
 
 
 _SCALARS: Final = frozenset({type(None), bool, int, float})
+_LEAVES: Final = _SCALARS | {str}
 _PLAIN: Final = frozenset({type(None), bool, int})
 """Types of values that nothing has to be asked about, but whether an integer is small."""
 
