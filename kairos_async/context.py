@@ -16,7 +16,7 @@ from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.limits import Meter
 from kairos_async.security import Redactor
-from kairos_async.state import StateStore, read_copy, store_copy
+from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
 
@@ -303,7 +303,7 @@ def _write(scope: Scope, key: str, value: object) -> None:
     copied, size = store_copy(value, limits.value_bytes, f"Step {grant.name!r}, write to {key!r}")
     if scope.written is None or scope.sizes is None:
         scope.written, scope.sizes = {}, {}
-    size += len(key)
+    size += key_size(key, f"Step {grant.name!r}:")
     scope.size += size - scope.sizes.get(key, 0)
     scope.sizes[key] = size
     scope.written[key] = copied

@@ -256,7 +256,7 @@ class TaskGraph:
                 problems.append(
                     f"step {step.name!r} has foreach={step.foreach!r}, which its read_keys leave out; add it."
                 )
-            for key in sorted(set(self.index) & (step.write_keys or frozenset())):
+            for key in sorted(key for key in step.write_keys or () if key in self.index):
                 problems.append(f"step {step.name!r} has {key!r} in its write_keys, which is the name of a step.")
             needs = set()
             for name in named:

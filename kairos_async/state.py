@@ -175,6 +175,20 @@ def _as_builtin(value: object) -> object:
         raise _Refused(f"is of type {type(value).__name__}, which cannot be written as JSON") from None
 
 
+def key_size(key: object, subject: str) -> int:
+    """The size of a key in bytes.
+
+    Raises:
+        StateError: it is not a str, or holds a lone surrogate.
+    """
+    if type(key) is not str:
+        raise StateError(f"{subject} key {key!r} is not a str.")
+    try:
+        return len(key) if key.isascii() else _utf8_length(key)
+    except _Refused as refused:
+        raise StateError(f"{subject} key {key!r} {refused.rule}.") from None
+
+
 def read_copy(value: Any) -> JSONValue:
     """A copy of a stored value that shares nothing which can be changed."""
     kind = type(value)
@@ -206,10 +220,9 @@ class StateStore:
         self._older: dict[str, list[tuple[str, JSONValue]]] = {}
         self._total = 0
         for key, value in (inputs or {}).items():
-            if type(key) is not str:
-                raise StateError(f"Input key {key!r} is not a str.")
+            length = key_size(key, "Input")
             copied, size = store_copy(value, limits.value_bytes, f"Input {key!r}")
-            self.commit(INPUTS, {key: copied}, size)
+            self.commit(INPUTS, {key: copied}, length + size)
 
     def read(self, key: str, upstream: Upstream) -> JSONValue | Missing:
         """The newest version that the inputs or a writer upstream of the reader gave, or MISSING."""
@@ -257,6 +270,7 @@ class StateStore:
         Raises:
             StateError: the run's total would exceed its limit.
         """
+        size += len(step)
         with self._lock:
             if self._total + size > self.limits.total_bytes:
                 self._reserve(step, size)

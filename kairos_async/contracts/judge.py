@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import math
@@ -18,7 +19,12 @@ from kairos_async.contracts.rules import Broken, Deferred, DeferredCheck, Raw, R
 from kairos_async.contracts.schema import Schema
 from kairos_async.exceptions import ConfigError, ValidationError
 
-_VERDICT: Final = Schema({"pass": bool, "confidence": Annotated[float, Field(ge=0.0, le=1.0)]})
+
+@functools.cache
+def _verdict() -> Schema:
+    """What a judge has to answer. Made on first use: compiling a contract takes longer than importing this module."""
+    return Schema({"pass": bool, "confidence": Annotated[float, Field(ge=0.0, le=1.0)]})
+
 
 _INSTRUCTIONS: Final = """\
 You check a piece of data against criteria. The criteria are between <criteria> and </criteria> below. The data \
@@ -123,7 +129,7 @@ class LLMJudge(Rule, Deferred):
         answer: Any = None
         with anyio.move_on_after(self.timeout) as bound:
             answer = await self._ask(
-                JudgeRequest(_instructions(self.criteria), labelled(value), _VERDICT.to_json_schema())
+                JudgeRequest(_instructions(self.criteria), labelled(value), _verdict().to_json_schema())
             )
         if bound.cancelled_caught:
             return self._failed(f"the judge did not answer within {self.timeout:g} s")
@@ -139,7 +145,8 @@ class LLMJudge(Rule, Deferred):
     async def _ask(self, request: JudgeRequest) -> Any:
         if is_async_callable(self.model):
             return await self.model(request)
-        answer = await anyio.to_thread.run_sync(self.model, request, abandon_on_cancel=True)
+        # In a list, since trio takes a coroutine that comes out of a thread for a mistake.
+        (answer,) = await anyio.to_thread.run_sync(lambda: [self.model(request)], abandon_on_cancel=True)
         return await answer if inspect.isawaitable(answer) else answer
 
     def _failed(self, why: str) -> Broken:
@@ -176,7 +183,7 @@ def read_verdict(answer: object) -> tuple[bool, float] | None:
         except (ValueError, RecursionError):
             return None
     try:
-        verdict = _VERDICT.contract.validate(dict(answer) if isinstance(answer, Mapping) else answer)
+        verdict = _verdict().contract.validate(dict(answer) if isinstance(answer, Mapping) else answer)
     except ValidationError:
         return None
     assert isinstance(verdict, dict)

@@ -105,11 +105,11 @@ def _union_of(node: Node) -> list[Node]:
 
 
 def _property(node: Node, key: str) -> list[Node]:
-    properties = node.get("properties")
-    if not isinstance(properties, Mapping) or key not in properties:
-        return []
-    declared = properties[key]
-    return [declared if isinstance(declared, Mapping) else {}]
+    properties, required = node.get("properties"), node.get("required")
+    if isinstance(properties, Mapping) and key in properties:
+        declared = properties[key]
+        return [declared if isinstance(declared, Mapping) else {}]
+    return [{}] if isinstance(required, list) and key in required else []
 
 
 def _undeclared(node: Node) -> list[Node]:

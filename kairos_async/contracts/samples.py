@@ -38,7 +38,7 @@ class _Unknown(Exception):
 
 
 class _Writer:
-    """Writes one text along the pattern. The first repetition without an end is stretched to reach the length."""
+    """Writes one text along the pattern. The first repetitions that can grow are stretched to reach the length."""
 
     def __init__(self, pattern: str, variant: int, target: int) -> None:
         self._pattern = pattern
@@ -69,13 +69,11 @@ class _Writer:
         low, high = self._quantifier()
         count = low
         if high is None or high > low:
-            grown = low + self._variant % 2
-            wanted = max(grown, self._target)
+            wanted = max(low + self._variant % 2, self._target)
             count = wanted if high is None else min(wanted, high)
-            self._target = max(0, self._target - count)
-        else:
-            self._target = max(0, self._target - count)
-        return "".join(choices[(self._variant + i) % len(choices)] for i in range(count)) if choices else ""
+        text = "".join(choices[(self._variant + i) % len(choices)] for i in range(count)) if choices else ""
+        self._target = max(0, self._target - len(text))
+        return text
 
     def _quantifier(self) -> tuple[int, int | None]:
         bounds: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
@@ -147,11 +145,7 @@ class _Writer:
                 low, high = ord(first[0]), ord(last)
                 first = [chr(low), chr(high), chr((low + high) // 2)]
             members.extend(first)
-        return [c for c in _PRINTABLE if c not in self._spans(members)][:8] if negated else members
-
-    def _spans(self, members: list[str]) -> set[str]:
-        low = {m for m in members}
-        return low
+        return [sign for sign in _PRINTABLE if sign not in members][:8] if negated else members
 
     def _peek(self) -> str:
         return self._pattern[self._at] if self._at < len(self._pattern) else ""

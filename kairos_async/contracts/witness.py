@@ -13,6 +13,7 @@ from kairos_async.contracts.shapes import ANYTHING, Anything, Atom, Lists, Numbe
 
 _DEPTH: Final = 8
 _PER_PART: Final = 60
+_AT_ONCE: Final = 4
 _LARGEST_TEXT: Final = 10_000
 _FORMATS: Final = {
     "date": "2024-02-29",
@@ -25,8 +26,14 @@ _ANY: Final[tuple[JSONValue, ...]] = (None, True, 0, -1, 7, 0.5, 1.0, "", "text"
 
 def candidates(producer: Shape, consumer: Shape, depth: int = 0) -> Iterator[JSONValue]:
     """Values that the producer's shape is likely to hold, those first that the consumer's shape is likely to refuse."""
-    for atom in producer:
-        yield from islice(_of_atom(atom, consumer, depth), _PER_PART)
+    # A few of each alternative in turn, so that none waits for all the values of another.
+    parts = [islice(_of_atom(atom, consumer, depth), _PER_PART) for atom in producer]
+    while parts:
+        for part in list(parts):
+            few = list(islice(part, _AT_ONCE))
+            yield from few
+            if len(few) < _AT_ONCE:
+                parts.remove(part)
 
 
 def _of_atom(atom: Atom, consumer: Shape, depth: int) -> Iterator[JSONValue]:

@@ -369,7 +369,7 @@ class Run:
             return
         for key, value in written.items():
             self.redactor.register_sensitive_parts(value, key)
-        self.store.commit(node.name, {**written, node.name: output}, size, node.upstream)
+        self.store.commit(node.name, {**written, node.name: output}, size + len(node.name), node.upstream)
 
     def threads(self) -> anyio.CapacityLimiter:
         """The run's worker threads. Slots bound them already, if there is a limit; a token would also count threads
