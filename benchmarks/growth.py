@@ -1,0 +1,124 @@
+"""How cost grows with size: what `benchmarks.scale` measures, each in a process of its own.
+
+A process of its own, because a peak of memory is never forgotten, and because the garbage collector looks at
+everything that is alive: a large graph kept beside a small one would make the small one slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from benchmarks.reference import Graph
+from benchmarks.report import Spread
+from benchmarks.workloads import answer, chain, fan_out, foreach_workflow, layers, to_workflow
+
+CONCURRENCY: Final = 100
+SHAPES: Final[dict[str, Callable[[int], Graph]]] = {
+    "chain": chain,
+    "layers of 10": lambda size: layers(size // 10, 10),
+    "fan-out at 100": lambda size: fan_out(size - 1),
+}
+
+
+def time_growth(shape: str, sizes: Sequence[int], rounds: int) -> dict[int, dict[str, Any]]:
+    """CPU microseconds a step to build and to run graphs of each size, sizes in turn within each round.
+
+    Small graphs are built and run as often as it takes to handle as many steps as the largest has.
+    """
+    times: dict[int, dict[str, list[float]]] = {size: {"build": [], "run": []} for size in sizes}
+    for _ in range(rounds):
+        for size in sizes:
+            goes = min(20, max(sizes) // size)
+            samples = [_time_once(SHAPES[shape](size)) for _ in range(goes)]
+            for kind, position in (("build", 0), ("run", 1)):
+                seconds = sum(sample[position] for sample in samples) / goes
+                times[size][kind].append(seconds / size * 1e6)
+    return {
+        size: {kind: Spread.of(values)._asdict() for kind, values in kinds.items()} for size, kinds in times.items()
+    }
+
+
+def _time_once(graph: Graph) -> tuple[float, float]:
+    gc.collect()
+    started = time.process_time()
+    workflow = to_workflow("grown", graph, limit=CONCURRENCY)
+    built = time.process_time()
+    result = asyncio.run(workflow.run())
+    ran = time.process_time()
+    result.raise_for_status()
+    return built - started, ran - built
+
+
+async def nothing(_: object) -> int:
+    """A body whose result takes no memory of its own."""
+    await asyncio.sleep(0)
+    return 1
+
+
+def step_memory(size: int) -> dict[str, float]:
+    """Bytes a step of a chain: of the built graph, and of what a run keeps of a finished step beyond its output."""
+    graph = chain(size)
+    workflow = to_workflow("warm", chain(100), nothing, CONCURRENCY, contract=int)
+    asyncio.run(workflow.run())
+    gc.collect()
+    tracemalloc.start()
+    workflow = to_workflow("kept", graph, nothing, CONCURRENCY, contract=int)
+    gc.collect()
+    built, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    result = asyncio.run(workflow.run())
+    gc.collect()
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    result.raise_for_status()
+    return {"built": built / size, "kept": (kept - built) / size, "in_flight": float(peak - kept)}
+
+
+def foreach_memory(count: int) -> dict[str, float]:
+    """Bytes that a foreach over `count` items takes beyond its list of items, as Python's allocator counts them.
+
+    `kept` is all that the result holds, and `peak` the most that there was before; outputs are one small integer, so
+    the list of outputs takes 8 bytes an item, and so does the store's copy of the list of items.
+    """
+    workflow = foreach_workflow(CONCURRENCY, nothing, int)
+    asyncio.run(workflow.run({"items": [0] * 1_000}))
+    items = [0] * count
+    gc.collect()
+    tracemalloc.start()
+    result = asyncio.run(workflow.run({"items": items}))
+    gc.collect()
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    result.raise_for_status()
+    return {"items": float(count), "kept": float(kept), "peak": float(peak)}
+
+
+def foreach_resident(count: int) -> dict[str, float]:
+    """Seconds and megabytes (1e6 bytes) of resident memory that a foreach over `count` items takes, everything on."""
+    workflow = foreach_workflow(CONCURRENCY, answer)
+    asyncio.run(workflow.run({"items": [0] * 1_000}))
+    items = [0] * count
+    gc.collect()
+    before = _peak_resident()
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = asyncio.run(workflow.run({"items": items}))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    result.raise_for_status()
+    outputs = result.output
+    assert isinstance(outputs, list)
+    values = sys.getsizeof(outputs) + sum(sys.getsizeof(output) for output in outputs)
+    grown = _peak_resident() - before
+    return {"items": float(count), "cpu_s": cpu, "wall_s": wall, "grown_mb": grown / 1e6, "outputs_mb": values / 1e6}
+
+
+def _peak_resident() -> int:
+    """The most memory that this process ever had, in bytes. Linux counts in kilobytes, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,280 @@
+"""Events: everything that happens, once, in order, redacted; and one final event however a run ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+import structlog
+
+from kairos_async import (
+    SKIP,
+    Event,
+    EventLevel,
+    FailureAction,
+    FailurePolicy,
+    ForeachPolicy,
+    Step,
+    StepStart,
+    Workflow,
+    WorkflowComplete,
+    WorkflowStart,
+)
+from kairos_async import events as event_types
+from tests.engine.tools import NO_RETRY, SKIPPING, Events, flaky, raises, retrying, returns, run
+
+ENDS: dict[str, tuple[list[Step], str]] = {
+    "complete": ([Step("a", returns(1))], "complete"),
+    "failed": ([Step("a", raises(ValueError), failure_policy=NO_RETRY), Step("b", returns(1, after=9))], "failed"),
+    "timeout": ([Step("a", returns(1, after=500))], "failed"),
+    "cancelled": ([Step("a", returns(1, after=50)), Step("b", returns(1), depends_on=["a"])], "cancelled"),
+    "skipped": ([Step("a", returns(SKIP))], "complete"),
+    "empty foreach": ([Step("a", returns(1), foreach="items")], "complete"),
+    "bad planner": (
+        [Step("a", raises(ValueError), failure_policy=FailurePolicy(on_execution_fail=FailureAction.REPLAN))],
+        "failed",
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_exactly_one_final_event_ends_every_run(end: str) -> None:
+    """The sequence has no gaps, and the statuses agree."""
+    steps, status = ENDS[end]
+    events = Events()
+
+    async def planner(request: object) -> list[Step]:
+        raise LookupError
+
+    workflow = Workflow("w", steps, hooks=[events], timeout=100, planner=planner)
+    with anyio.move_on_after(20 if end == "cancelled" else 1000):
+        await workflow.run({"items": []})
+    final = events.check()
+    assert final.data["status"] == status
+    assert isinstance(events[0], WorkflowStart)
+    ended = events.of("step_complete") + events.of("step_fail") + events.of("step_skip") + events.of("step_cancel")
+    assert sorted(str(event.step_id) for event in ended) == sorted(step.name for step in steps)
+
+
+async def test_the_events_of_a_plain_run() -> None:
+    """In order, with what their types document."""
+    events = Events()
+    result = await run(
+        Step("a", returns(1, after=2)),
+        Step("b", returns([1]), depends_on=["a"], output_contract=list[int]),
+        inputs={"x": 1},
+        hooks=[events],
+    )
+    assert events.types() == [
+        "workflow_start",
+        "step_start",
+        "step_complete",
+        "step_start",
+        "validation_start",
+        "validation_complete",
+        "step_complete",
+        "workflow_complete",
+    ]
+    assert events[0].data == {"workflow": "w", "steps": 2, "inputs": ["x"]}
+    assert events[2].data == {"duration_ms": 2000, "attempts": 1, "output": 1}
+    assert events[5].data == {"contract": "list[int]", "boundary": "output", "attempt": 1}
+    assert (events[7].data["status"], events[7].data["duration_ms"]) == ("complete", 2000)
+    assert {event.run_id for event in events} == {result.run_id}
+    assert [event.step_id for event in events] == [None, "a", "a", "b", "b", "b", "b", None]
+
+
+async def test_the_events_of_a_retry_and_a_failure() -> None:
+    """Each attempt that is followed by another is a retry; the last is the failure."""
+    events = Events()
+    await run(Step("a", raises(ValueError("no")), failure_policy=retrying(2, delay=3)), hooks=[events])
+    assert events.types("a") == ["step_start", "step_retry", "step_retry", "step_fail"]
+    retry = events.of("step_retry")[1]
+    expected = {"attempt": 2, "delay_s": 3, "kind": "execution", "error_type": "ValueError", "error_message": "no"}
+    assert retry.data == expected
+    failed = events.of("step_fail")[0]
+    assert (failed.data["attempts"], failed.data["action"], failed.level) == (3, "abort", "error")
+
+
+async def test_the_events_of_broken_contracts_name_rules_and_never_values() -> None:
+    """Boundary, attempt and rules."""
+    events = Events()
+    step = Step("a", returns({"n": "attacker text"}), output_contract=dict[str, int], failure_policy=retrying(1, 0))
+    await run(step, hooks=[events])
+    assert [event.data["attempt"] for event in events.of("validation_fail")] == [1, 2]
+    first = events.of("validation_fail")[0]
+    assert (first.data["boundary"], first.level) == ("output", EventLevel.WARN)
+    assert "attacker" not in repr(events)
+
+
+async def test_the_events_of_a_foreach() -> None:
+    """One for each item, with how many are done."""
+    events = Events()
+    await run(
+        Step(
+            "each",
+            flaky(1, takes=1),
+            foreach="items",
+            foreach_policy=ForeachPolicy.ALLOW_PARTIAL,
+            max_concurrency=1,
+            failure_policy=NO_RETRY,
+        ),
+        inputs={"items": ["x", "y"]},
+        hooks=[events],
+    )
+    assert events.types("each") == ["step_start", "item_fail", "item_fail", "step_complete"]
+    assert events.of("step_start")[0].data == {"attempt": 1, "items": 2}
+    assert [(e.data["index"], e.data["done"], e.data["total"]) for e in events.of("item_fail")] == [
+        (0, 1, 2),
+        (1, 2, 2),
+    ]
+    assert events.of("item_fail")[0].data["error_type"] == "ValueError"
+    assert events.of("step_complete")[0].data["output"] == [None, None]
+
+
+async def test_the_events_of_a_skip_say_why() -> None:
+    """Whether the step returned SKIP, failed, or could not run."""
+    events = Events()
+    await run(
+        Step("a", returns(SKIP)),
+        Step("b", raises(ValueError), failure_policy=SKIPPING),
+        Step("c", returns(1), foreach="b"),
+        hooks=[events],
+    )
+    reasons = {event.step_id: event.data["reason"] for event in events.of("step_skip")}
+    assert reasons["a"] == "its action returned SKIP"
+    assert reasons["b"] == "it failed, and its policy skips it"
+    assert reasons["c"] == "needs the output of step 'b', which has none"
+
+
+def test_the_union_of_events_is_closed_frozen_and_tagged() -> None:
+    """Every event type is in it, with a tag of its own."""
+    members = typing.get_args(Event)
+    tags = [typing.get_args(typing.get_type_hints(member)["event_type"])[0] for member in members]
+    assert len(set(tags)) == len(members)
+    defined = {
+        kind
+        for kind in vars(event_types).values()
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type) and not kind.__name__.startswith("_")
+    }
+    assert defined == set(members)
+    for member in members:
+        assert member.__dataclass_params__.frozen
+        assert not hasattr(member, "__dict__")
+
+
+async def test_an_event_says_when_and_cannot_be_changed() -> None:
+    """In UTC."""
+    events = Events()
+    await run(Step("a", returns(1)), hooks=[events])
+    for event in events:
+        assert isinstance(event.timestamp, datetime)
+        assert event.timestamp.utcoffset() == timedelta(0)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            event.sequence = 0  # type: ignore[misc]
+    assert [event.timestamp for event in events] == sorted(event.timestamp for event in events)
+
+
+async def test_events_are_redacted_before_any_hook_sees_them() -> None:
+    """Once, for all hooks: by key, and wherever a secret of the run turns up."""
+    secret = "correct-horse-battery"
+    seen: list[str] = []
+    await run(
+        Step("a", returns({"token": secret, "echo": f"it is {secret}"})),
+        Step("b", raises(ValueError(f"refused {secret}")), failure_policy=NO_RETRY, depends_on=["a"]),
+        inputs={"password": secret},
+        hooks=[lambda event: seen.append(repr(event)), lambda event: seen.append(str(event.data))],
+    )
+    assert [text for text in seen if secret in text] == []
+    assert any("[REDACTED]" in text for text in seen)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("full"), TypeError("wrong"), Exception()], ids=repr)
+async def test_a_hook_that_raises_is_reported_once_and_harms_nobody(error: BaseException) -> None:
+    """In the log and in the warnings; it goes on getting events, and so do the others."""
+    calls: list[str] = []
+    events = Events()
+
+    def broken(event: Event) -> None:
+        calls.append(event.event_type)
+        raise error
+
+    with structlog.testing.capture_logs() as lines:
+        result = await run(Step("a", returns(1)), hooks=[broken, events])
+    assert (result.status, result.output) == ("complete", 1)
+    assert calls == events.types()
+    assert len(result.warnings) == len(lines) == 1
+    assert type(error).__name__ in result.warnings[0]
+    assert "broken" in result.warnings[0]
+
+
+async def test_two_broken_hooks_are_each_reported() -> None:
+    """Also if they are one function twice, or have no name."""
+
+    class Broken:
+        def __call__(self, event: Event) -> None:
+            raise ValueError("object")
+
+    def function(event: Event, extra: int = 0) -> None:
+        raise ValueError("function")
+
+    with structlog.testing.capture_logs():
+        result = await run(Step("a", returns(1)), hooks=[Broken(), function, functools.partial(function, extra=1)])
+    assert len(result.warnings) == 3
+    assert "Broken" in result.warnings[0]
+
+
+async def test_hooks_are_called_in_order_on_the_loops_own_thread() -> None:
+    """For steps that run in threads too."""
+    order: list[int] = []
+    threads: set[object] = set()
+
+    def first(event: Event) -> None:
+        order.append(1)
+        threads.add(anyio.get_current_task().id)
+
+    await run(Step("a", lambda ctx: 1), hooks=[first, lambda event: order.append(2)])
+    assert order == [1, 2] * (len(order) // 2)
+    assert len(threads) >= 1
+
+
+async def test_a_hook_added_later_sees_the_runs_that_start_later() -> None:
+    """And not the one that is under way."""
+    late = Events()
+
+    async def act(ctx: object) -> None:
+        workflow.add_hook(late)
+
+    workflow = Workflow("w", [Step("a", act)])
+    await workflow.run()
+    assert late == []
+    workflow = Workflow("w", [Step("a", returns(1))])
+    workflow.add_hook(late)
+    await workflow.run()
+    late.check()
+
+
+async def test_no_event_object_is_built_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one, whatever happens; with a hook they are."""
+    built: list[str] = []
+    for member in typing.get_args(Event):
+        original = member.__init__
+
+        def counting(self: object, *args: object, _original: object = original, **kwargs: object) -> None:
+            built.append(type(self).__name__)
+            _original(self, *args, **kwargs)  # type: ignore[operator]
+
+        monkeypatch.setattr(member, "__init__", counting)
+    steps = [
+        Step("a", flaky(1), failure_policy=retrying(1, 0)),
+        Step("b", returns(1), foreach="items", output_contract=int),
+        Step("c", returns(SKIP)),
+        Step("d", raises(ValueError), depends_on=["a", "b", "c"], failure_policy=NO_RETRY),
+    ]
+    await run(*steps, inputs={"items": [1, 2]})
+    assert built == []
+    await run(*steps, inputs={"items": [1, 2]}, hooks=[lambda event: None])
+    assert {StepStart.__name__, WorkflowComplete.__name__} < set(built)

@@ -1,0 +1,138 @@
+"""The state store on its own: one version per writer, all or nothing, from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kairos_async import ScopeError, StateError, StateLimits, StateStore
+from kairos_async._types import MISSING
+from kairos_async.state import store_copy
+
+
+def below(*names: str) -> Callable[[str], bool]:
+    """Return the `upstream` of a reader that runs after these steps."""
+    return frozenset(names).__contains__
+
+
+def test_a_reader_gets_the_newest_version_of_a_writer_upstream() -> None:
+    """Whatever was written since by others."""
+    store = StateStore({"k": "input"})
+    store.commit("a", {"k": "from a"}, 1, below())
+    store.commit("b", {"k": "from b"}, 1, below("a"))
+    assert store.read("k", below()) == "input"
+    assert store.read("k", below("a")) == "from a"
+    assert store.read("k", below("a", "b")) == "from b"
+    assert store.read("nothing", below("a", "b")) is MISSING
+    assert store.snapshot() == {"k": "from b"}
+
+
+def test_keys_are_those_that_the_reader_can_read() -> None:
+    """Not those of writers beside it."""
+    store = StateStore({"i": 1})
+    store.commit("a", {"x": 1}, 1, below())
+    assert (sorted(store.keys(below())), sorted(store.keys(below("a")))) == (["i"], ["i", "x"])
+
+
+def test_a_refused_commit_stores_nothing_of_it() -> None:
+    """All or nothing, for a conflict and for the limit alike."""
+    store = StateStore({}, StateLimits(total_bytes=100))
+    store.commit("a", {"k": 1}, 8, below())
+    with pytest.raises(ScopeError, match="Steps 'a' and 'b' both write key 'k'"):
+        store.commit("b", {"new": 2, "k": 2}, 16, below())
+    with pytest.raises(StateError, match="limit is 100"):
+        store.commit("c", {"new": 2}, 93, below())
+    assert store.snapshot() == {"k": 1}
+    store.commit("c", {"new": 2}, 92, below())
+
+
+def test_commits_from_many_threads_are_all_there_and_never_over_the_limit() -> None:
+    """A lock guards what is read and written together."""
+    store = StateStore({}, StateLimits(total_bytes=2_000))
+    refused: list[int] = []
+
+    def work(number: int) -> None:
+        for n in range(100):
+            try:
+                store.commit(f"s{number}", {f"k{number}_{n}": n}, 5, below())
+            except StateError:
+                refused.append(n)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.snapshot()) == 400
+    assert len(refused) == 400
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda parts: st.lists(parts, max_size=4) | st.dictionaries(st.text(max_size=3), parts, max_size=4),
+    max_leaves=12,
+)
+
+
+def containers(value: Any) -> set[int]:
+    """Return the identities of all lists and dicts in a value."""
+    found: set[int] = set()
+    if isinstance(value, (list, dict)):
+        found.add(id(value))
+        for part in value.values() if isinstance(value, dict) else value:
+            found |= containers(part)
+    return found
+
+
+def size_of(value: Any) -> int:
+    """Return the size that `StateLimits` documents, computed in the plainest way."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, dict):
+        return sum(8 + len(key.encode()) + size_of(part) for key, part in value.items())
+    if isinstance(value, list):
+        return sum(8 + size_of(part) for part in value)
+    return 8
+
+
+@given(JSON.filter(lambda value: "inf" not in repr(value)))
+def test_a_stored_copy_is_equal_shares_nothing_and_has_its_documented_size(value: Any) -> None:
+    """For any JSON value."""
+    copied, size = store_copy(value, 10**6, "subject")
+    assert repr(copied) == repr(value)
+    assert not containers(copied) & containers(value)
+    assert size == size_of(value)
+
+
+@given(JSON.filter(lambda value: "inf" not in repr(value)), st.integers(1, 200))
+def test_the_limit_is_exact(value: Any, limit: int) -> None:
+    """A value of the limit's size fits, one byte more does not."""
+    if size_of(value) <= limit:
+        store_copy(value, limit, "subject")
+    else:
+        with pytest.raises(StateError, match=r"^subject: the value at \$.*larger than the limit"):
+            store_copy(value, limit, "subject")
+
+
+def test_a_key_with_a_lone_surrogate_is_refused() -> None:
+    """No file and no socket could take it."""
+    with pytest.raises(StateError, match="lone surrogate"):
+        store_copy({"\udc00": 1}, 1000, "subject")
+
+
+@pytest.mark.parametrize("key", ["\udc00", "a\ud800b", 3, None])
+def test_input_keys_are_text(key: Any) -> None:
+    """A surrogate in a key of the inputs is refused as one inside a value is."""
+    with pytest.raises(StateError, match="Input"):
+        StateStore({key: 1})
+
+
+def test_the_keys_of_inputs_count_towards_the_total() -> None:
+    """Hard limits are in bytes, keys included."""
+    with pytest.raises(StateError, match="limit is 100"):
+        StateStore({"k" * 99: 1}, StateLimits(total_bytes=100))

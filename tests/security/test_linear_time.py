@@ -1,0 +1,167 @@
+"""No input makes a regular expression of the package, or what is built on them, take more than linear time."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import kairos_async.security
+from kairos_async.security import (
+    KnownSecrets,
+    Redactor,
+    Template,
+    csv_cell,
+    json_line,
+    sanitize_exception,
+    terminal_text,
+    untrusted,
+)
+from kairos_async.security.secret_formats import SECRET_FORMATS
+from kairos_async.security.shapes import Shape, compile_template, match_shape
+from tests.security.test_recall import filled
+
+MEGABYTE = 1 << 20
+SMALL = MEGABYTE >> 8
+"""On texts of this size the slowest unit is looked for."""
+ALLOWED_GROWTH = 64
+"""From a sixteenth of a text to all of it linear time grows 16 times, quadratic time 256 times."""
+SLACK = 0.02
+"""Seconds, for the clock's grain."""
+UNITS = [
+    *("a", "A1", "aB3", " ", "\n", "-", "=", "/", ".", "x=", "a:", "\\", '"', "'", "<", "%3D", "{", "}", "~"),
+    *("^", "é", "password=", 'password="', "password: no ", "token='optional[", "cookie:", "Cookie: a=b; "),
+    *("api_key:=", "--token ", "<token>", "<token>a</", "bearer ", "Basic aaaa", "://", "://a:b@", "://a:"),
+    *("://aaaaaaaaaaaaaaaa1", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----\n", "eyJaaaaaaaaaaaa."),
+    *("-eyJaaaaaaaaaaa", "sk-", "AKIA", "aaaaaaaaaaaaaaaaa1 ", "key ", 'File "a", line 1, in f\n', 'File "'),
+    *("Traceback (most recent call last):", "[type=a", "/a", "/a/", "../", "C:\\a\\", "ignore ", "ignore'''a"),
+    *("you ", "from now on ", "system", "\n > ", "<|a", "[inst", '"role" : "', "忽略", "a.b/c.d/", "'/a"),
+    *("file://", "x-y_z.", "\u202e", "1//0", "+", "=1", "ghp_", "****", "key=key:key "),
+]  # fmt: skip
+"""What inputs are made of by repetition: the beginnings that rules look for, and what their repetitions swallow."""
+
+
+def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
+    """Yield every compiled pattern of the security modules, those inside of tables too."""
+    for module in pkgutil.iter_modules(kairos_async.security.__path__):
+        space = vars(importlib.import_module(f"kairos_async.security.{module.name}"))
+        for name, value in space.items():
+            parts = value if isinstance(value, tuple) else (value,)
+            for part in parts:
+                pattern = getattr(part, "pattern", None)
+                found = pattern if isinstance(pattern, re.Pattern) else part
+                if isinstance(found, re.Pattern):
+                    yield f"{module.name}.{name}", found
+
+
+def seconds(work: Callable[[Any], object], text: object) -> float:
+    """Return the processor time of the work on the text."""
+    start = time.process_time()
+    work(text)
+    return time.process_time() - start
+
+
+def repeated(unit: str, length: int) -> str:
+    """Return the unit repeated to a length, with an ending that lets the last match fail."""
+    return (unit * (length // len(unit) + 1))[: length - 1] + "!"
+
+
+def assert_linear(name: str, work: Callable[[Any], object], made: Callable[[int], Any], length: int = MEGABYTE) -> None:
+    """Fail unless the time for a text is at most a small multiple of 16 times that for a sixteenth of it."""
+    small = seconds(work, made(length >> 4))
+    large = seconds(work, made(length))
+    assert large <= ALLOWED_GROWTH * small + SLACK, f"{name}: {small:.4f} s for 1/16, {large:.4f} s for all"
+
+
+def whole_units(unit: str, length: int) -> str:
+    """Return the unit repeated to about a length."""
+    return unit * (length // len(unit))
+
+
+def of_length(unit: str) -> Callable[[int], str]:
+    """Return what makes texts of a unit, by their length."""
+    return lambda length: repeated(unit, length)
+
+
+def scan(pattern: re.Pattern[Any]) -> Callable[[Any], None]:
+    """Return work that finds all matches of a pattern in a text, as text or bytes."""
+
+    def work(text: str) -> None:
+        data = text.encode("ascii", "replace") if isinstance(pattern.pattern, bytes) else text
+        for _ in pattern.finditer(data):
+            pass
+
+    return work
+
+
+def find_shape(shape: Shape, text: str) -> None:
+    """Find all places of a shape, as redaction does when one of its words is there."""
+    match_shape(text.encode(), shape, [])
+
+
+def test_every_pattern_is_linear_on_its_worst_input() -> None:
+    """Each pattern gets 1 MB of the unit on which it is slowest."""
+    found = dict(patterns())
+    assert len(found) > 40
+    for name, pattern in found.items():
+        work = scan(pattern)
+        slowest = max(UNITS, key=lambda unit: seconds(work, repeated(unit, SMALL)))
+        assert_linear(f"{name}, {slowest!r}", work, of_length(slowest))
+
+
+def test_every_format_is_linear_on_its_own_beginning() -> None:
+    """1 MB of the first template of each without its last character, and 1 MB of all of these in turn."""
+    rng = random.Random(5)
+    templates = [secret_format.templates[0] for secret_format in SECRET_FORMATS]
+    almost = {template: filled(template, rng)[:-1] + " " for template in templates}
+    for template, unit in almost.items():
+        shape = compile_template(template)
+        assert_linear(
+            template,
+            functools.partial(find_shape, shape),
+            of_length(unit),
+        )
+    assert_linear("all", Redactor().text, lambda length: repeated("".join(almost.values()), length))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        Redactor().text,
+        lambda text: untrusted(text, limit=MEGABYTE),
+        lambda text: sanitize_exception(ValueError(text)),
+        terminal_text,
+        json_line,
+        csv_cell,
+        lambda text: Redactor(["*a*b*c*d*e*"]).is_sensitive(text),
+    ],
+    ids=["redactor", "untrusted", "exception", "terminal", "json", "csv", "glob"],
+)
+def test_public_functions_are_linear_on_their_worst_input(work: Callable[[Any], object]) -> None:
+    """The whole of each function, with all its rules, on the unit that is slowest for it."""
+    slowest = sorted(UNITS, key=lambda unit: seconds(work, repeated(unit, SMALL)))[-2:]
+    for unit in slowest:
+        assert_linear(repr(unit), work, of_length(unit))
+
+
+def test_templates_are_linear() -> None:
+    """A template of a megabyte of placeholders or doubled braces."""
+    for unit in ("{a}", "{{", "}}", "x"):
+        assert_linear(unit, Template, functools.partial(whole_units, unit))
+
+
+def test_the_search_for_known_values_is_linear() -> None:
+    """In the length of the text, for a few values and for many, found everywhere and nowhere."""
+    for count, length in ((3, MEGABYTE), (300, MEGABYTE >> 4)):
+        known = KnownSecrets()
+        for number in range(count):
+            known.add(f"abcabc{number:06d}")
+        for unit in ("abcabc", "abcabc000001", "YWJjYWJj", "x"):
+            assert_linear(f"{count} values, {unit}", known.spans, of_length(unit), length)
