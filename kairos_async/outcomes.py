@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from kairos_async._types import JSONValue
 from kairos_async.exceptions import ConfigError, ExecutionError
 from kairos_async.security import Redactor
+from kairos_async.state import read_copy
 
 SCHEMA_VERSION: Final = 1
 """Of `WorkflowResult.to_dict()`; grows when a reader of the old form would misread the new one."""
@@ -255,7 +256,7 @@ class WorkflowResult:
     @property
     def final_state(self) -> dict[str, JSONValue]:
         """Every key of the run's state with its newest value, redacted: inputs, outputs, and what steps wrote."""
-        return cast(dict[str, JSONValue], self._redactor.redact(self._state))
+        return cast(dict[str, JSONValue], self._redactor.redact(read_copy(self._state)))
 
     def raise_for_status(self) -> WorkflowResult:
         """Return the result itself if the run is COMPLETE.
@@ -270,7 +271,7 @@ class WorkflowResult:
     def to_dict(self) -> dict[str, JSONValue]:
         """The whole result as JSON data, redacted, with a `schema_version`."""
         exported = _adapter().dump_python(self, mode="json", warnings=False)
-        whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": self._state}
+        whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": read_copy(self._state)}
         return cast(dict[str, JSONValue], self._redactor.redact(whole))
 
     @classmethod

@@ -21,6 +21,7 @@ from kairos_async.outcomes import (
     WorkflowStatus,
 )
 from kairos_async.plan import TaskGraph
+from kairos_async.state import read_copy
 
 _FAILED_AND_SKIPPED: Final = "it failed, and its policy skips it"
 
@@ -84,7 +85,7 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
     if result.status is StepStatus.COMPLETED:
-        run.emit(StepComplete, result.name, EventLevel.INFO, {**data, "output": result.output})
+        run.emit(StepComplete, result.name, EventLevel.INFO, {**data, "output": read_copy(result.output)})
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
