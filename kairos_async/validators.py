@@ -11,16 +11,9 @@ import math
 from collections.abc import Iterable
 
 from kairos_async._types import JSONScalar
+from kairos_async.contracts.functions import Custom, CustomFunction, is_async_callable
 from kairos_async.contracts.regex import check_pattern
-from kairos_async.contracts.rules import (
-    AllOf,
-    Bounds,
-    Custom,
-    CustomFunction,
-    OneOf,
-    Rule,
-    is_async_callable,
-)
+from kairos_async.contracts.rules import AllOf, Bounds, OneOf, Rule
 from kairos_async.exceptions import ConfigError
 
 __all__ = ["all_of", "custom", "length", "not_empty", "one_of", "pattern", "range", "rule"]

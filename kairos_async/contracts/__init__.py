@@ -2,7 +2,7 @@
 
 from kairos_async.contracts.compile import all_of as all_of
 from kairos_async.contracts.compile import compile_contract as compile_contract
-from kairos_async.contracts.compile import json_schema as json_schema
+from kairos_async.contracts.compile import json_schema_contract as json_schema_contract
 from kairos_async.contracts.contract import Contract as Contract
 from kairos_async.contracts.contract import CountLLMCall as CountLLMCall
 from kairos_async.contracts.contract import JSONSchema as JSONSchema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
@@ -72,7 +72,7 @@ class AnnotatedContract(Contract):
         self.fields, self.required = declared_keys(self._schema)
 
     def validate(self, value: object, subject: str = VALUE) -> JSONValue:
-        if self._quick is not None:
+        if self._quick is not None and type(value) in _BUILT_IN:
             try:
                 return self._quick(value)  # type: ignore[no-any-return]
             except BaseException as error:
@@ -124,6 +124,10 @@ class AnnotatedContract(Contract):
 
     def _dumped(self, validated: object) -> JSONValue:
         return to_plain(self._dump(validated, mode="json", by_alias=True, warnings="error"), convert=False)
+
+
+_BUILT_IN: Final = frozenset({dict, list, str, int, float, bool, type(None)})
+"""What the schema without models is tried on; it would only fail at an instance."""
 
 
 class _OutputSchema(GenerateJsonSchema):

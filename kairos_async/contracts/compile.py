@@ -11,7 +11,7 @@ from kairos_async._types import JSONValue
 from kairos_async.contracts import deferred
 from kairos_async.contracts.annotated import annotated_contract
 from kairos_async.contracts.contract import Contract
-from kairos_async.contracts.rules import Deferred
+from kairos_async.contracts.functions import Deferred
 from kairos_async.contracts.schema import Schema
 from kairos_async.exceptions import ConfigError
 
@@ -30,7 +30,7 @@ def compile_contract(spec: object) -> Contract:
     if isinstance(spec, Schema):
         return spec.contract
     if isinstance(spec, Mapping):
-        return json_schema(spec)
+        return json_schema_contract(spec)
     if isinstance(spec, Deferred):
         return deferred.all_of(annotated_contract(Any), [spec])
     if isinstance(spec, (str, int, float, list, tuple, set)) or inspect.isroutine(spec):
@@ -55,7 +55,7 @@ def all_of(contract: object, *rules: Deferred) -> Contract:
     return deferred.all_of(compile_contract(contract), rules)
 
 
-def json_schema(
+def json_schema_contract(
     spec: Mapping[str, JSONValue] | bool, *, resources: Mapping[str, JSONValue] | None = None, formats: bool = False
 ) -> Contract:
     """The contract of a JSON Schema document, draft 2020-12. It needs the extra `jsonschema`.

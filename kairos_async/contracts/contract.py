@@ -43,8 +43,6 @@ class Contract(ABC):
     def validate(self, value: object, subject: str = VALUE) -> JSONValue:
         """The validated value as fresh JSON built-ins: defaults filled in, int widened to float, objects dumped.
 
-        Text is passed on as it is; a lone surrogate may be in it, which state refuses.
-
         Raises:
             ValidationError: the value broke the contract, or has no JSON form. Nothing else is raised, whatever the
                 value is.

@@ -126,7 +126,7 @@ class _Reader:
     def _dict(self, node: Raw) -> Shape:
         keys = node["keys_schema"]
         objects = Objects({}, self.shape(node["values_schema"]), node.get("min_length") or 0, node.get("max_length"))
-        any_key = keys["type"] == "str" and keys.keys() <= _FREE
+        any_key = keys["type"] == "str" and not keys.get("min_length") and keys.keys() <= _FREE | {"min_length"}
         shape = self._known(node, frozenset({"keys_schema", "values_schema", "min_length", "max_length"}), (objects,))
         return shape if any_key or self._returned else vague(shape)
 
@@ -213,8 +213,8 @@ class _Reader:
         elif field["type"] not in ("str", "int", "bool", "function-after"):
             return inner if self._returned else vague(inner)
         shape: Shape = (Values(values),)
-        plain = field["type"] == "function-after" or field.keys() <= _FREE
-        return shape if plain or self._returned else vague(shape)
+        unbound = field.keys() <= _FREE | {"min_length"} and not field.get("min_length")
+        return shape if unbound or field["type"] == "function-after" or self._returned else vague(shape)
 
     def _reference(self, node: Raw) -> Shape:
         ref = node["schema_ref"]

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from kairos_async._types import FieldError, JSONValue
 from kairos_async.contracts.contract import VALUE, Contract, CountLLMCall, JSONSchema
 from kairos_async.contracts.errors import arranged, field_error
+from kairos_async.contracts.functions import Broken, Deferred, DeferredCheck
 from kairos_async.contracts.paths import SchemaMap
 from kairos_async.contracts.plain import json_type
-from kairos_async.contracts.rules import Broken, Check, Deferred, DeferredCheck, Raw
+from kairos_async.contracts.rules import Check, Raw
 from kairos_async.exceptions import ConfigError, ValidationError
 
 

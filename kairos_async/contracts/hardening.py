@@ -8,6 +8,7 @@ be given from outside, so the core schema that Pydantic made is copied with them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from pydantic_core import CoreConfig, CoreSchema, SchemaSerializer, SchemaValidator, ValidationError
@@ -27,7 +28,7 @@ CONFIG: Final = CoreConfig(strict=True, ser_json_inf_nan="constants", allow_inf_
 
 
 def harden(schema: CoreSchema) -> Raw:
-    """A copy that validates instances again, refuses NaN and infinities, and copies what lies at an `Any` as JSON.
+    """A copy that validates instances again, refuses NaN, infinities and lone surrogates, and copies an `Any` as JSON.
 
     Raises:
         ConfigError: a field says that it is not strict, or a regex is not for the linear-time engine.
@@ -41,24 +42,54 @@ def _hardened(node: Raw, where: str) -> Raw:
         return ANY
     _refuse(node, where)
     copied = {key: value if key in VALUES else _below(key, value, where) for key, value in node.items()}
-    if kind in ("model", "dataclass"):
-        copied["revalidate_instances"] = "always"
-    if kind == "str" and node.get("pattern") is not None:
-        longest = longest_text(node["pattern"])
-        copied["max_length"] = min(longest, node.get("max_length") or longest)
-    if kind in ("float", "decimal"):
-        copied["allow_inf_nan"] = False
-    if kind in ("list", "set", "frozenset"):
-        copied.setdefault("items_schema", ANY)
-    if kind == "dict":
-        if node.get("keys_schema", {"type": "any"})["type"] == "any":
-            copied["keys_schema"] = {"type": "str"}
-        copied.setdefault("values_schema", ANY)
+    if kind in _SETTINGS:
+        copied.update(_SETTINGS[kind](node))
     if isinstance(config := node.get("config"), dict):
         copied["config"] = {**config, **CONFIG}
     if kind == "default" and "default" in node:
         copied["default"] = _checked_default(copied, where)
     return GUARDS[kind](copied) if kind in GUARDS else copied
+
+
+def _for_text(node: Raw) -> Raw:
+    # A length is taken of Unicode text only: that finds lone surrogates.
+    found: Raw = {"min_length": node.get("min_length") or 0}
+    if node.get("pattern") is not None:
+        longest = longest_text(node["pattern"])
+        found["max_length"] = min(longest, node.get("max_length") or longest)
+    return found
+
+
+def _for_object(node: Raw) -> Raw:
+    keys = node.get("keys_schema", {"type": "any"})
+    found: Raw = {} if "values_schema" in node else {"values_schema": ANY}
+    return found | ({"keys_schema": {"type": "str", "min_length": 0}} if keys["type"] == "any" else {})
+
+
+def _for_list(node: Raw) -> Raw:
+    return {} if "items_schema" in node else {"items_schema": ANY}
+
+
+def _for_number(_: Raw) -> Raw:
+    return {"allow_inf_nan": False}
+
+
+def _for_model(_: Raw) -> Raw:
+    return {"revalidate_instances": "always"}
+
+
+_SETTINGS: Final[dict[str, Callable[[Raw], Raw]]] = {
+    "str": _for_text,
+    "dict": _for_object,
+    "list": _for_list,
+    "set": _for_list,
+    "frozenset": _for_list,
+    "float": _for_number,
+    "decimal": _for_number,
+    "model": _for_model,
+    "dataclass": _for_model,
+}
+"""What is set on each kind of core schema."""
 
 
 def _checked_default(node: Raw, where: str) -> Any:

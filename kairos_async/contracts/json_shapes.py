@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kairos_async.contracts.regex import longest_text
 from kairos_async.contracts.shapes import (
     ANYTHING,
     BOOLEANS,
@@ -100,8 +101,7 @@ class _Reader:
         if kind == "number":
             return _numbers(node, step=None)
         if kind == "string":
-            patterns = (node["pattern"],) if "pattern" in node else ()
-            return (Text(_length(node.get("minLength", 0)), _bound(node.get("maxLength")), patterns),)
+            return (_text(node),)
         return self._array(node) if kind == "array" else self._object(node)
 
     def _array(self, node: Node) -> Shape:
@@ -120,6 +120,14 @@ class _Reader:
                 declared[name] = Property(extra or (), required=True)
         low, high = _length(node.get("minProperties", 0)), _bound(node.get("maxProperties"))
         return (Objects(declared, extra, low, high),)
+
+
+def _text(node: Node) -> Text:
+    low, high = _length(node.get("minLength", 0)), _bound(node.get("maxLength"))
+    if "pattern" not in node:
+        return Text(low, high)
+    longest = longest_text(node["pattern"])
+    return Text(low, longest if high is None else min(high, longest), (node["pattern"],))
 
 
 def _numbers(node: Node, step: int | None) -> Shape:

@@ -15,7 +15,8 @@ import anyio.to_thread
 from pydantic import Field
 
 from kairos_async.contracts.contract import CountLLMCall, JSONSchema
-from kairos_async.contracts.rules import Broken, Deferred, DeferredCheck, Raw, Rule, checked, is_async_callable
+from kairos_async.contracts.functions import Broken, Deferred, DeferredCheck, is_async_callable
+from kairos_async.contracts.rules import Raw, Rule, checked
 from kairos_async.contracts.schema import Schema
 from kairos_async.exceptions import ConfigError, ValidationError
 

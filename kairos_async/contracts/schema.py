@@ -13,7 +13,8 @@ from kairos_async._types import FieldError, JSONValue
 from kairos_async.contracts.annotated import annotated_contract, explained, readable
 from kairos_async.contracts.contract import Contract, JSONSchema
 from kairos_async.contracts.from_json_schema import read_object
-from kairos_async.contracts.rules import AllOf, Custom, Raw, Rule
+from kairos_async.contracts.functions import Custom
+from kairos_async.contracts.rules import AllOf, Raw, Rule
 from kairos_async.exceptions import ConfigError, ValidationError
 
 Extra: TypeAlias = Literal["forbid", "ignore", "allow"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import inspect
 import types
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import anyio
@@ -127,15 +127,21 @@ async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
     finished = False
     output: Any = None
     with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline()), shield=True):
-        output = await anyio.to_thread.run_sync(
-            call.node.action, context, abandon_on_cancel=True, limiter=run.threads()
+        (output,) = await anyio.to_thread.run_sync(
+            boxed, call.node.action, context, abandon_on_cancel=True, limiter=run.threads()
         )
         finished = True
     if not finished and run.now() >= deadline:
         raise _timeout(call, context, deadline, abandoned=True)
     await anyio.lowlevel.checkpoint_if_cancelled()
-    return await in_context(run.context.copy(), _await(output)) if inspect.isawaitable(output) else output
+    return await in_context(run.context.copy(), awaited(output)) if inspect.isawaitable(output) else output
 
 
-async def _await(awaitable: Awaitable[Any]) -> Any:
+def boxed(function: Callable[[Any], Any], argument: object) -> tuple[Any]:
+    """What the function returns, in a tuple: trio lets no thread return a bare coroutine."""
+    return (function(argument),)
+
+
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    """A coroutine for anything that can be awaited."""
     return await awaitable

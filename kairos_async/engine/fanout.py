@@ -19,7 +19,7 @@ from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, ItemComplete, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.failure import Failure, ForeachPolicy
-from kairos_async.outcomes import ItemOutcome, ItemOutcomes, StepStatus
+from kairos_async.outcomes import Attempt, AttemptStatus, ItemOutcome, ItemOutcomes, StepStatus
 from kairos_async.plan import Node
 
 
@@ -147,7 +147,9 @@ class Fanout:
         self._ended += 1
         duration_ms = (call.ended - call.started) * 1000
         self._durations[index] = duration_ms
-        if status is not StepStatus.COMPLETED or len(call.attempts) > 1:
+        if status is StepStatus.SKIPPED and not call.attempts:
+            call.attempts.append(Attempt(1, AttemptStatus.SUCCESS, duration_ms))
+        if status is not StepStatus.COMPLETED or call.attempts:
             self._exceptional[index] = ItemOutcome(
                 index,
                 status,

@@ -97,7 +97,7 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         number=number,
     )
     try:
-        added = list(await call_user(planner, request))
+        added = list(await call_user(run, planner, request))
         graph = _splice(run, removed, added, number)
     except BaseException as error:
         if was_cancelled(error):

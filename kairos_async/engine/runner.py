@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.engine.attempt import run_attempt
+from kairos_async.engine.attempt import awaited, boxed, in_context, run_attempt
 from kairos_async.engine.call import Call, Produced, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
 from kairos_async.events import EventLevel, StepRetry
@@ -207,7 +207,7 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     assert handler is not None
     call.slot.give_up()
     try:
-        answer = await call_user(handler, failure)
+        answer = await call_user(call.run, handler, failure)
         if answer is FailureAction.CUSTOM:
             raise PolicyError(f"custom_handler of step {failure.step!r} returned CUSTOM, which would ask it again.")
     except BaseException as error:
@@ -220,12 +220,12 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     return answer
 
 
-async def call_user(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a handler or planner: awaited if it is async, in a worker thread if it is not."""
+async def call_user(run: RunServices, function: Callable[[Any], Any], argument: object) -> Any:
+    """Call a handler or planner in the run's context: awaited if it is async, in a worker thread if it is not."""
     if inspect.iscoroutinefunction(function):
-        return await function(*arguments)
-    answer = await anyio.to_thread.run_sync(function, *arguments)
-    return await answer if isinstance(answer, Awaitable) else answer
+        return await in_context(run.context.copy(), function(argument))
+    (answer,) = await anyio.to_thread.run_sync(run.context.copy().run, boxed, function, argument)
+    return await in_context(run.context.copy(), awaited(answer)) if inspect.isawaitable(answer) else answer
 
 
 async def _recover(call: Call, failed: AttemptFailed) -> Settled:

@@ -19,6 +19,7 @@ from kairos_async import (
     FailurePolicy,
     ForeachPolicy,
     Step,
+    StepContext,
     StepStart,
     Workflow,
     WorkflowComplete,
@@ -163,7 +164,7 @@ def test_the_union_of_events_is_closed_frozen_and_tagged() -> None:
     assert defined == set(members)
     for member in members:
         assert member.__dataclass_params__.frozen
-        assert not hasattr(member, "__dict__")
+        assert "__slots__" in vars(member)
 
 
 async def test_an_event_says_when_and_cannot_be_changed() -> None:
@@ -186,10 +187,29 @@ async def test_events_are_redacted_before_any_hook_sees_them() -> None:
         Step("a", returns({"token": secret, "echo": f"it is {secret}"})),
         Step("b", raises(ValueError(f"refused {secret}")), failure_policy=NO_RETRY, depends_on=["a"]),
         inputs={"password": secret},
+        on_secret_output="allow",
         hooks=[lambda event: seen.append(repr(event)), lambda event: seen.append(str(event.data))],
     )
     assert [text for text in seen if secret in text] == []
     assert any("[REDACTED]" in text for text in seen)
+
+
+async def test_a_hook_that_changes_an_event_changes_nothing_else() -> None:
+    """Neither the state, nor what the next hook or step sees."""
+    seen: list[object] = []
+
+    def vandal(event: Event) -> None:
+        output = event.data.get("output")
+        if isinstance(output, dict):
+            seen.append(repr(output))
+            output["list"] = "broken"
+
+    async def reads(ctx: StepContext) -> object:
+        return ctx.inputs["a"]
+
+    result = await run(Step("a", returns({"list": [1]})), Step("b", reads, depends_on=["a"]), hooks=[vandal, vandal])
+    assert result.output == {"list": [1]}
+    assert result.final_state == {"a": {"list": [1]}, "b": {"list": [1]}}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("full"), TypeError("wrong"), Exception()], ids=repr)

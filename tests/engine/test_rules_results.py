@@ -59,6 +59,7 @@ async def eventful() -> WorkflowResult:
         planner=planner,
         hooks=[hook],
         inputs={"api_key": SECRET, "plain": 1},
+        on_secret_output="allow",
     )
 
 
@@ -74,7 +75,7 @@ async def test_to_dict_is_json_and_comes_back_equal() -> None:
     assert (again.run_id, again.duration_ms, again.llm_calls) == (result.run_id, result.duration_ms, result.llm_calls)
     assert again.final_state == result.final_state
     assert again.replans[0].removed == ("hopeless",)
-    assert again.replans[0].failed.attempts == result.replans[0].failed.attempts or SECRET in repr(result.replans)
+    assert len(again.replans[0].failed.attempts) == 1
     assert len(again.warnings) == 1
     first, second = result.step_results["each"].items, again.step_results["each"].items
     assert first is not None
@@ -88,7 +89,7 @@ async def test_what_leaves_the_process_is_redacted_and_what_stays_is_not() -> No
     result = await eventful()
     for shown in (repr(result), repr(result.to_dict()), repr(result.final_state), repr(result.warnings)):
         assert SECRET not in shown
-    assert SECRET in output_of(result, "retried")["text"] or "REDACTED" in output_of(result, "retried")["text"]
+    assert output_of(result, "retried") == {"text": f"key {SECRET}"}
     assert result.final_state["api_key"] == "[REDACTED]"
     assert result.final_state["plain"] == 1
 

@@ -1,0 +1,221 @@
+"""Sync actions run in worker threads: how many, with what, and what becomes of those that take too long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from kairos_async import Limiter, StateError, Step, StepContext, Workflow, WorkflowStatus
+from tests.engine.tools import NO_RETRY, SKIPPING, Gauge, open_contexts, output_of, retrying, returns, run, statuses
+
+
+class Gate:
+    """Holds sync actions until it is opened, and tells how many are held."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.lock = threading.Lock()
+        self.gauge = Gauge()
+        self.ended: list[str] = []
+
+    def action(self, ctx: StepContext) -> str:
+        """Wait in a thread until the gate is open."""
+        with self.lock:
+            self.gauge.__enter__()
+        self.entered.release()
+        assert self.open.wait(10)
+        with self.lock:
+            self.gauge.__exit__()
+            self.ended.append(ctx.step_id)
+        return threading.current_thread().name
+
+    async def held(self, count: int) -> None:
+        """Wait until so many actions are held."""
+        for _ in range(count):
+            assert await anyio.to_thread.run_sync(self.entered.acquire, True, 10)
+
+
+async def test_sync_actions_run_in_threads_and_async_ones_on_the_loop() -> None:
+    """Partials and objects with an async `__call__` are async."""
+    here = threading.get_ident()
+
+    class Callable:
+        async def __call__(self, ctx: StepContext) -> bool:
+            return threading.get_ident() == here
+
+    class SyncCallable:
+        def __call__(self, ctx: StepContext) -> bool:
+            return threading.get_ident() == here
+
+    async def asynchronous(ctx: StepContext) -> bool:
+        return threading.get_ident() == here
+
+    result = await run(
+        Step("sync", lambda ctx: threading.get_ident() == here),
+        Step("async", asynchronous),
+        Step("object", Callable()),
+        Step("sync_object", SyncCallable()),
+    )
+    assert [done.output for done in result.step_results.values()] == [False, True, True, False]
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("slots", [1, 3, None])
+async def test_threads_run_at_once_as_far_as_there_are_slots(slots: int | None) -> None:
+    """More than forty, anyio's own limit, when nothing else limits them."""
+    gate, count = Gate(), 60
+    workflow = Workflow("w", [Step(f"s{i}", gate.action) for i in range(count)], max_concurrency=slots)
+    async with anyio.create_task_group() as group:
+        group.start_soon(workflow.run)
+        await gate.held(slots or count)
+        gate.open.set()
+    assert gate.gauge.peak == (slots or count)
+    assert len(gate.ended) == count
+
+
+@pytest.mark.real_time
+async def test_the_loop_goes_on_while_threads_block() -> None:
+    """Async steps are not held up."""
+    gate = Gate()
+
+    async def opens(ctx: StepContext) -> str:
+        await gate.held(2)
+        gate.open.set()
+        return "opened"
+
+    result = await run(Step("a", gate.action), Step("b", gate.action), Step("c", opens))
+    assert result.output == "opened"
+    assert sorted(gate.ended) == ["a", "b"]
+
+
+async def test_what_a_thread_raises_is_the_steps_failure() -> None:
+    """With its retries."""
+
+    def act(ctx: StepContext) -> str:
+        if ctx.attempt < 3:
+            raise ValueError(f"attempt {ctx.attempt}")
+        return "ok"
+
+    result = await run(Step("a", act, failure_policy=retrying(2, delay=0)))
+    assert (result.output, len(result.step_results["a"].attempts)) == ("ok", 3)
+
+
+@pytest.mark.real_time
+async def test_a_sync_action_that_outlives_its_timeout_is_abandoned() -> None:
+    """It is reported, its context is dead, its result is dropped, and the run goes on at once."""
+    gate = Gate()
+    late: list[object] = []
+
+    def act(ctx: StepContext) -> str:
+        gate.action(ctx)
+        try:
+            ctx.state.set("k", "late")
+        except StateError as error:
+            late.append(error)
+        return "late"
+
+    result = await run(
+        Step("a", act, timeout=0.05, failure_policy=SKIPPING), Step("b", returns("on"), depends_on=["a"])
+    )
+    assert statuses(result) == {"a": "skipped", "b": "completed"}
+    assert "its thread cannot be stopped and was abandoned" in str(result.step_results["a"].error_message)
+    assert [attempt.status for attempt in result.step_results["a"].attempts] == ["timeout"]
+    assert gate.ended == []
+    gate.open.set()
+    for _ in range(1000):
+        if late:
+            break
+        await anyio.sleep(0.005)
+    assert len(late) == 1
+    assert "k" not in result.final_state
+    assert open_contexts() == 0
+
+
+@pytest.mark.real_time
+async def test_a_retry_after_an_abandoned_thread_runs() -> None:
+    """Although its thread still runs, and there is one slot only."""
+    gate = Gate()
+
+    def act(ctx: StepContext) -> int:
+        if ctx.attempt < 3:
+            gate.action(ctx)
+        return ctx.attempt
+
+    try:
+        result = await run(Step("a", act, timeout=0.05, failure_policy=retrying(2, delay=0)), max_concurrency=1)
+    finally:
+        gate.open.set()
+    assert (result.output, result.status) == (3, WorkflowStatus.COMPLETE)
+
+
+@pytest.mark.real_time
+async def test_the_timeout_of_a_run_abandons_its_threads() -> None:
+    """The run ends in its time; the step is cancelled in the result."""
+    gate = Gate()
+    try:
+        result = await run(Step("a", gate.action), Step("b", returns(1), depends_on=["a"]), timeout=0.05)
+        assert gate.ended == []
+    finally:
+        gate.open.set()
+    assert (result.status, result.error_type) == (WorkflowStatus.FAILED, "StepTimeoutError")
+    assert statuses(result)["b"] == "skipped"
+    assert result.duration_ms < 5000
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("how", ["cancel", "abort", "fail fast"])
+async def test_a_cancellation_waits_for_threads(how: str) -> None:
+    """They cannot be stopped, and nothing may go on unseen."""
+    gate, limiter = Gate(), Limiter(5)
+
+    async def fails(ctx: StepContext) -> None:
+        await gate.held(1)
+        threading.Timer(0.05, gate.open.set).start()
+        raise ValueError
+
+    async def cancels(ctx: StepContext) -> None:
+        await gate.held(1)
+        threading.Timer(0.05, gate.open.set).start()
+        scope.cancel()
+
+    steps = [Step("a", gate.action), Step("b", fails if how != "cancel" else cancels, failure_policy=NO_RETRY)]
+    workflow = Workflow("w", steps, max_concurrency=limiter)
+    with anyio.CancelScope() as scope:
+        result = await workflow.run()
+    assert gate.ended == ["a"]
+    assert (limiter.in_use, open_contexts()) == (0, 0)
+    if how != "cancel":
+        assert statuses(result) == {"a": "cancelled", "b": "failed_final"}
+
+
+@pytest.mark.real_time
+async def test_planners_and_handlers_may_be_sync() -> None:
+    """They run in threads, and may take their time without holding up the loop."""
+    here = threading.get_ident()
+    threads: list[bool] = []
+
+    def handler(failure: Any) -> str:
+        threads.append(threading.get_ident() != here)
+        time.sleep(0.01)
+        return "handled"
+
+    policy = retrying(0, on_execution_fail="custom", custom_handler=handler)
+    result = await run(Step("a", lambda ctx: 1 / 0, failure_policy=policy))
+    assert (result.output, threads) == ("handled", [True])
+
+
+async def test_many_sync_items() -> None:
+    """A thousand of them, in order."""
+
+    def act(ctx: StepContext) -> int:
+        item: Any = ctx.item
+        return int(item) * 2
+
+    result = await run(Step("each", act, foreach="items", max_concurrency=8), inputs={"items": [*range(1000)]})
+    assert output_of(result, "each") == [number * 2 for number in range(1000)]
