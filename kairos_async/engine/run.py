@@ -166,9 +166,11 @@ class Run:
             self.stopping = True
             raise
 
-    # The loop.
-
     async def _work(self, unit: Unit, index: int) -> None:
+        """The main loop: run a unit, record how it ended, go on with the next one that is ready, or end.
+
+        `index` is the position of the item if the unit is a foreach.
+        """
         slot = Slot(self)
         rounds = 0
         self.stopping = self.stopping or cancel_pending()
@@ -264,8 +266,6 @@ class Run:
             elif not (isinstance(unit, Resume) and unit.abandoned):
                 return unit, -1
         return None
-
-    # Steps.
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
