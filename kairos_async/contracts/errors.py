@@ -110,7 +110,7 @@ _TABLE: Final[dict[str, tuple[str, str]]] = {
 _INVALID: Final = ("invalid", "a value that the contract accepts")
 
 RULES: Final = frozenset(rule for rule, _ in _TABLE.values()) | {
-    "invalid", "json", "required", "unknown_key", "rule", "judge", "not", "unique", "contains", "timeout",
+    "invalid", "json", "required", "unknown_key", "rule", "judge", "not", "unique", "contains", "max_size",
 }  # fmt: skip
 """Every name that `FieldError.rule` can have."""
 

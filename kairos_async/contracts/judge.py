@@ -109,6 +109,7 @@ class LLMJudge(Rule, Deferred):
             raise ConfigError(f"LLMJudge: threshold={self.threshold!r} must be a number from 0 to 1.")
         if type(self.timeout) not in (int, float) or not 0 < self.timeout < math.inf:
             raise ConfigError(f"LLMJudge: timeout={self.timeout!r} must be a finite number of seconds > 0.")
+        _verdict()  # compiled now, and not during a run
 
     @property
     def needs_await(self) -> bool:

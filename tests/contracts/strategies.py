@@ -89,14 +89,30 @@ LEAVES: st.SearchStrategy[Spec] = (
 )
 
 
+def _listed(spec: Spec) -> Spec:
+    annotation: Any = spec.annotation
+    return Spec(list[annotation], st.lists(spec.data, max_size=3))
+
+
+def _short_list(spec: Spec) -> Spec:
+    annotation: Any = Annotated[_listed(spec).annotation, v.length(max=2)]
+    return Spec(annotation, st.lists(spec.data, max_size=3))
+
+
+def _named(spec: Spec) -> Spec:
+    annotation: Any = spec.annotation
+    return Spec(dict[str, annotation], st.dictionaries(TEXT, spec.data, max_size=3))
+
+
+def _optional(spec: Spec) -> Spec:
+    return spec if spec.annotation is Any else Spec(spec.annotation | None, st.none() | spec.data)
+
+
 def _containers(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
     return (
-        inner.map(lambda s: Spec(list[s.annotation], st.lists(s.data, max_size=3)))  # type: ignore[name-defined]
-        | inner.map(lambda s: Spec(dict[str, s.annotation], st.dictionaries(TEXT, s.data, max_size=3)))  # type: ignore[name-defined]
-        | inner.map(lambda s: Spec(s.annotation | None, st.none() | s.data) if s.annotation is not Any else s)
-        | inner.map(lambda s: Spec(Annotated[list[s.annotation], v.length(max=2)], st.lists(s.data, max_size=3)))
-        | schemas(inner).map(lambda pair: Spec(pair[0], pair[1]))
-    )
+        inner.map(_listed) | inner.map(_named) | inner.map(_optional) | inner.map(_short_list)
+        | schemas(inner).map(lambda pair: Spec(*pair))
+    )  # fmt: skip
 
 
 @st.composite
@@ -112,7 +128,7 @@ def schemas(draw: st.DrawFn, inner: st.SearchStrategy[Spec] = LEAVES) -> tuple[S
         if presence == "not required":
             fields[name] = NotRequired[spec.annotation]
         (required if presence == "plain" else optional)[name] = spec.data
-    extra = draw(st.sampled_from(["forbid", "forbid", "ignore", "allow"]))
+    extra: Any = draw(st.sampled_from(["forbid", "forbid", "ignore", "allow"]))
     data = st.fixed_dictionaries(required, optional=optional)
     return Schema(fields, extra=extra), data | data | st.fixed_dictionaries({}, optional={**required, **optional})
 

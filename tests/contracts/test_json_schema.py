@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kairos_async.contracts import Schema, compile_contract, feedback, json_schema
+from kairos_async.contracts import Schema, compile_contract, feedback, json_schema_contract
 from kairos_async.contracts.json_schema import UNSUPPORTED
 from kairos_async.exceptions import ConfigError, ValidationError
 
@@ -38,7 +38,7 @@ def test_the_official_suite() -> None:
     for path in sorted((SUITE / "tests").glob("*.json")):
         for group in json.loads(path.read_text("utf-8")):
             try:
-                contract = json_schema(group["schema"], resources=documents)
+                contract = json_schema_contract(group["schema"], resources=documents)
             except ConfigError:
                 refused[path.name] += len(group["tests"])
                 continue
@@ -106,15 +106,18 @@ def test_errors_name_place_rule_and_what_is_allowed() -> None:
             "title": "Order",
             "type": "object",
             "properties": {
-                "n": {"type": "integer", "minimum": 1}, "s": {"type": ["string", "null"], "maxLength": 2},
-                "kind": {"enum": ["a", 1]}, "who": {"anyOf": [{"type": "object", "required": ["id"]}, {"type": "string"}]},
+                "n": {"type": "integer", "minimum": 1},
+                "s": {"type": ["string", "null"], "maxLength": 2},
+                "kind": {"enum": ["a", 1]},
+                "who": {"anyOf": [{"type": "object", "required": ["id"]}, {"type": "string"}]},
                 "tags": {"items": {"type": "string"}, "uniqueItems": True},
             },
             "required": ["n"],
             "additionalProperties": False,
         }
-    )  # fmt: skip
-    assert (contract.name, contract.required) == ("Order", {"n"})
+    )
+    assert contract.name == "Order"
+    assert contract.required == frozenset({"n"})
     with pytest.raises(ValidationError) as caught:
         contract.validate({"s": "abc", "kind": 2, "who": {}, "tags": ["a", "a", 1], "x": 1})
     assert feedback(caught.value.errors) == [
@@ -133,19 +136,21 @@ def test_errors_name_place_rule_and_what_is_allowed() -> None:
 def test_formats_are_checked_when_asked_for() -> None:
     """By default an annotation, as the draft says; with `formats` a rule, and an unknown one refused."""
     spec: Any = {"type": "string", "format": "email"}
-    assert json_schema(spec).validate("x") == "x"
+    assert json_schema_contract(spec).validate("x") == "x"
     with pytest.raises(ValidationError, match="text of the format email"):
-        json_schema(spec, formats=True).validate("x")
+        json_schema_contract(spec, formats=True).validate("x")
     with pytest.raises(ConfigError, match="nonsense"):
-        json_schema({"format": "nonsense"}, formats=True)
+        json_schema_contract({"format": "nonsense"}, formats=True)
 
 
 def test_booleans_and_resources() -> None:
     """True accepts all; false nothing; documents that are passed in can be referred to."""
-    assert json_schema(True).validate([1]) == [1]
+    assert json_schema_contract(True).validate([1]) == [1]
     with pytest.raises(ValidationError):
-        json_schema(False).validate(1)
-    contract = json_schema({"$ref": "https://example.com/n"}, resources={"https://example.com/n": {"type": "integer"}})
+        json_schema_contract(False).validate(1)
+    contract = json_schema_contract(
+        {"$ref": "https://example.com/n"}, resources={"https://example.com/n": {"type": "integer"}}
+    )
     assert contract.validate(1.0) == 1.0
     with pytest.raises(ValidationError):
         contract.validate("x")
@@ -167,7 +172,14 @@ def test_the_value_comes_back_as_a_plain_copy() -> None:
     [
         ({"type": "string"}, "must be 'object'"),
         ({"type": "object", "properties": {"a": {"$ref": "http://x.y"}}}, "nothing is fetched"),
-        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"items": {"$ref": "#/$defs/a"}, "type": "array"}}}, "circle"),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"$ref": "#/$defs/a"}},
+                "$defs": {"a": {"items": {"$ref": "#/$defs/a"}, "type": "array"}},
+            },
+            "circle",
+        ),
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}, "leads nowhere"),
         ({"type": "object", "properties": {"a": {"not": {}}}}, r"\$\.a: not"),
         ({"type": "object", "properties": {"a": {"minimum": 3}}}, r"\$\.a: minimum"),
@@ -178,7 +190,7 @@ def test_the_value_comes_back_as_a_plain_copy() -> None:
         ({"type": "object", "patternProperties": {}}, "patternProperties"),
         ("x", "takes a dict"),
     ],
-)  # fmt: skip
+)
 def test_what_a_schema_cannot_express_is_refused(spec: Any, said: str) -> None:
     """`from_json_schema` never leaves a keyword out in silence."""
     with pytest.raises(ConfigError, match=said):
@@ -192,15 +204,23 @@ def test_what_a_schema_can_express() -> None:
             "type": "object",
             "$defs": {"p": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
             "properties": {
-                "p": {"$ref": "#/$defs/p"}, "t": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2, "maxItems": 2},
-                "d": {"type": "string", "format": "date"}, "u": {"type": ["integer", "null"], "minimum": 2},
-                "l": {"type": "array", "items": {"enum": ["a", 1]}, "uniqueItems": True}, "m": {"type": "object", "additionalProperties": {"const": 3}},
+                "p": {"$ref": "#/$defs/p"},
+                "t": {
+                    "type": "array",
+                    "prefixItems": [{"type": "integer"}, {"type": "string"}],
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+                "d": {"type": "string", "format": "date"},
+                "u": {"type": ["integer", "null"], "minimum": 2},
+                "l": {"type": "array", "items": {"enum": ["a", 1]}, "uniqueItems": True},
+                "m": {"type": "object", "additionalProperties": {"const": 3}},
                 "n": {"type": "number", "exclusiveMinimum": 0, "multipleOf": 0.5, "default": 1},
             },
             "required": ["u"],
             "additionalProperties": False,
         }
-    )  # fmt: skip
+    )
     good = {"p": {"x": 1}, "t": [1, "a"], "d": "2024-02-29", "u": None, "l": ["a", 1], "m": {"k": 3}, "n": 1.5}
     assert schema.contract.validate(good) == {**good, "p": {"x": 1.0}}
     assert schema.contract.validate({"u": 3}) == {"u": 3, "n": 1.0}

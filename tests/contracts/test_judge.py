@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kairos_async import validators as v
 from kairos_async.contracts import JudgeRequest, LLMJudge, Schema, all_of, compile_contract, feedback
@@ -18,6 +19,9 @@ from kairos_async.exceptions import ConfigError, ValidationError
 from tests.contracts.strategies import JSON_DATA
 
 YES = {"pass": True, "confidence": 0.9}
+LETTER = Schema(
+    {"lines": list[str]}, {"lines": [v.length(max=2)]}, rules=[v.rule(lambda d: d["lines"] != ["no"], slow=True)]
+)
 
 
 def answering(answer: Any, asked: list[JudgeRequest] | None = None) -> Callable[[JudgeRequest], Any]:
@@ -38,10 +42,12 @@ async def refused(answer: Any, value: object = "data", **options: Any) -> str:
     try:
         await contract.validate_async(value)
     except ValidationError as error:
-        assert [e.rule for e in error.errors] == ["judge"]
-        assert feedback(error.errors)[0]["expected"] == "what the judge is asked for: is polite"
-        return error.errors[0].message
-    return ""
+        told = feedback(error.errors)
+        refused = error.errors[0].message
+    else:
+        return ""
+    assert told == [{"field": "", "rule": "judge", "expected": "what the judge is asked for: is polite"}]
+    return refused
 
 
 @pytest.mark.parametrize("answer", [YES, json.dumps(YES), " \n" + json.dumps(YES), {"pass": True, "confidence": 1}])
@@ -65,13 +71,30 @@ async def test_a_no_and_an_unsure_yes_fail(answer: Any, why: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        "", "yes", "RESULT: PASS", None, 1, [], {}, b"{}", {"pass": True}, {"confidence": 1.0}, {"pass": "true", "confidence": 1},
-        {"pass": 1, "confidence": 1}, {"pass": True, "confidence": 1.5}, {"pass": True, "confidence": True}, {**YES, "why": "x"},
-        {"pass": True, "confidence": float("nan")}, '{"pass": true, "confidence": NaN}', '{"pass": true, "confidence": 1e999}',
-        '{"pass": false, "confidence": 1, "pass": true}', 'The data says {"pass": true, "confidence": 1}',
-        '{"pass": true, "confidence": 1} {"pass": false, "confidence": 1}', "[" * 100_000,
+        "",
+        "yes",
+        "RESULT: PASS",
+        None,
+        1,
+        [],
+        {},
+        b"{}",
+        {"pass": True},
+        {"confidence": 1.0},
+        {"pass": "true", "confidence": 1},
+        {"pass": 1, "confidence": 1},
+        {"pass": True, "confidence": 1.5},
+        {"pass": True, "confidence": True},
+        {**YES, "why": "x"},
+        {"pass": True, "confidence": float("nan")},
+        '{"pass": true, "confidence": NaN}',
+        '{"pass": true, "confidence": 1e999}',
+        '{"pass": false, "confidence": 1, "pass": true}',
+        'The data says {"pass": true, "confidence": 1}',
+        '{"pass": true, "confidence": 1} {"pass": false, "confidence": 1}',
+        "[" * 100_000,
     ],
-)  # fmt: skip
+)
 async def test_a_verdict_that_cannot_be_read_fails_closed(answer: Any) -> None:
     """Anything but exactly a verdict, a verdict inside other text above all."""
     assert "no verdict that can be read" in await refused(answer)
@@ -105,10 +128,7 @@ async def test_structure_first_and_each_question_is_counted() -> None:
     asked: list[JudgeRequest] = []
     counted: list[int] = []
     judge = LLMJudge("is polite", answering(YES, asked))
-    schema = Schema(
-        {"lines": list[str]}, {"lines": [v.length(max=2)]}, rules=[v.rule(lambda d: d["lines"] != ["no"], slow=True)]
-    )
-    contract = all_of(schema, judge)
+    contract = all_of(LETTER, judge)
     assert contract.is_async
     for broken in ({"lines": "x"}, {"lines": ["a", "b", "c"]}, {"lines": ["no"]}):
         with pytest.raises(ValidationError):
@@ -133,6 +153,8 @@ async def test_a_judge_of_one_field() -> None:
     errors = (await schema.validate_async({"text": "hi", "other": "private"})).errors
     assert [(e.field, e.rule) for e in errors] == [("text", "judge")]
     assert "private" not in asked[0].prompt
+    assert asked[0].schema["required"] == ["pass", "confidence"]
+    assert "is polite" in asked[0].instructions
 
 
 @pytest.mark.real_time
@@ -185,10 +207,16 @@ def test_reading_a_verdict_never_raises(answer: Any) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"criteria": ""}, {"criteria": 3}, {"model": "gpt"}, {"threshold": 1.1}, {"threshold": True}, {"timeout": 0},
-        {"timeout": float("inf")}, {"timeout": "1"},
+        {"criteria": ""},
+        {"criteria": 3},
+        {"model": "gpt"},
+        {"threshold": 1.1},
+        {"threshold": True},
+        {"timeout": 0},
+        {"timeout": float("inf")},
+        {"timeout": "1"},
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments_are_refused_at_once(options: dict[str, Any]) -> None:
     """Each names itself."""
     with pytest.raises(ConfigError, match=next(iter(options))):

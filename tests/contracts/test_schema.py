@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from typing import Annotated, Any, Literal, NotRequired, Required
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from kairos_async import validators as v
 from kairos_async.contracts import Schema, compile_contract
-from kairos_async.exceptions import ConfigError
+from kairos_async.exceptions import ConfigError, ValidationError
 
 REPORT = Schema(
     {"name": str, "products": list[str], "score": float | None},
@@ -52,10 +53,10 @@ def test_optional_fields() -> None:
 
 def test_nested_schemas_and_their_validators_run() -> None:
     """In a field, a list, a dict, and where it may be absent; with paths into the data."""
-    inner = Schema({"n": int}, {"n": [v.range(min=0)]})
+    inner: Any = Schema({"n": int}, {"n": [v.range(min=0)]})
     schema = Schema(
         {"one": inner, "many": list[inner], "by_name": dict[str, inner], "maybe": inner | None, "or": None | inner}
-    )  # type: ignore[valid-type]
+    )
     good = {"one": {"n": 1}, "many": [{"n": 2}], "by_name": {"x": {"n": 3}}}
     assert schema.contract.validate(good) == {**good, "maybe": None, "or": None}
     wrong = {"one": {"n": -1}, "many": [{"n": 0}, {"n": -2}], "by_name": {"a b": {"n": -3}}, "maybe": {"n": -4}}
@@ -207,7 +208,5 @@ def test_a_schema_is_compiled_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(f"kairos_async.contracts.hardening.{name}", forbidden)
     for contract in contracts:
         for data in ({"name": "a", "products": []}, [1], "x", None):
-            try:
+            with contextlib.suppress(ValidationError):
                 contract.validate(data)
-            except Exception as error:
-                assert not isinstance(error, AssertionError)

@@ -1,0 +1,163 @@
+"""Large graphs and long lists: what a run holds follows what is under way, not what there is to do.
+
+Counts and no timers: what is alive is counted from inside of the actions, at every hundredth call of one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import anyio
+import pytest
+
+import kairos_async
+from kairos_async import FailurePolicy, Step, StepContext, Workflow, context
+from kairos_async.engine.run import Run
+
+CONCURRENCY = 20
+OTHER_TASKS = 4
+"""Of the test and its backend, and the one in which `run()` was called."""
+
+
+@dataclass
+class Most:
+    """The most of each that was there at once."""
+
+    tasks: int = 0
+    contexts: int = 0
+    queued: int = 0
+    calls: int = 0
+
+    def look(self, ctx: StepContext) -> None:
+        """Count what is alive while this attempt runs, now and then."""
+        self.calls += 1
+        self.contexts = max(self.contexts, len(context._open))
+        if self.calls % 100 == 1:
+            run = context._open[ctx].run
+            assert isinstance(run, Run)
+            self.tasks = max(self.tasks, len(anyio.get_running_tasks()))
+            self.queued = max(self.queued, len(run.schedule.waiting))
+
+
+async def finish(most: Most, steps: list[Step], items: int = 0) -> int:
+    """Run the steps, at most `CONCURRENCY` at once, and return how many calls of actions there were."""
+    inputs = {"items": list(range(items))} if items else None
+    result = await Workflow("large", steps, max_concurrency=CONCURRENCY).run(inputs)
+    result.raise_for_status()
+    assert len(result.step_results) == len(steps)
+    assert context._open == {}
+    return most.calls
+
+
+def action(most: Most) -> Callable[[StepContext], object]:
+    """Return an action that looks around, and lets others have their turn."""
+
+    async def look(ctx: StepContext) -> int:
+        most.look(ctx)
+        await anyio.sleep(0)
+        return 1
+
+    return look
+
+
+async def test_a_chain_of_20_000_steps_takes_one_task() -> None:
+    """A worker goes on with what it made ready; nothing waits in the queue."""
+    most = Most()
+    steps = [Step(f"s{i}", action(most), depends_on=[f"s{i - 1}"] if i else []) for i in range(20_000)]
+    assert await finish(most, steps) == 20_000
+    assert most.tasks <= 1 + OTHER_TASKS
+    assert (most.contexts, most.queued) == (1, 0)
+
+
+async def test_20_000_steps_in_layers_take_as_many_tasks_as_slots() -> None:
+    """Of a layer of a hundred, twenty run and at most eighty wait, with those of the next layer that are ready."""
+    most = Most()
+    width = 100
+    steps = [
+        Step(f"s{i}", action(most), depends_on=[f"s{i - width}", f"s{max(i - width - 1, 0)}"] if i >= width else [])
+        for i in range(20_000)
+    ]
+    assert await finish(most, steps) == 20_000
+    assert CONCURRENCY < most.tasks <= CONCURRENCY + OTHER_TASKS
+    assert most.contexts == CONCURRENCY
+    assert most.queued <= width
+
+
+async def test_a_foreach_over_100_000_items_holds_as_many_items_as_slots() -> None:
+    """The list of items never becomes a queue of items: the foreach waits as one unit."""
+    most = Most()
+    assert await finish(most, [Step("each", action(most), foreach="items")], 100_000) == 100_000
+    assert CONCURRENCY < most.tasks <= CONCURRENCY + OTHER_TASKS
+    assert most.contexts == CONCURRENCY
+    assert most.queued <= 1
+
+
+async def test_items_that_wait_for_a_retry_are_bounded_too() -> None:
+    """When every item fails at first, not all of them may be waiting at the same time."""
+    most = Most()
+
+    async def fail_first(ctx: StepContext) -> int:
+        most.look(ctx)
+        await anyio.sleep(0)
+        if ctx.attempt == 1:
+            raise OSError
+        return 1
+
+    policy = FailurePolicy(max_retries=1, retry_delay=60)
+    step = Step("each", fail_first, foreach="items", max_concurrency=50, failure_policy=policy)
+    assert await finish(most, [step], 2_000) == 4_000
+    assert most.tasks <= 50 + OTHER_TASKS
+    assert most.contexts <= CONCURRENCY
+
+
+@contextmanager
+def counted_calls() -> Iterator[list[int]]:
+    """Count the calls of functions of the package meanwhile; a coroutine that goes on counts again."""
+    count = [0]
+    package = str(Path(kairos_async.__file__).parent)
+
+    def see(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(package):
+            count[0] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        yield count
+    finally:
+        sys.setprofile(before)
+
+
+async def one(ctx: StepContext) -> dict[str, int]:
+    """Do nothing, at once."""
+    return {"n": 1}
+
+
+def chain(size: int) -> list[Step]:
+    """Each step reads what the one before returned."""
+    return [Step(f"s{i}", one, read_keys=[f"s{i - 1}"] if i else [], write_keys=[f"k{i}"]) for i in range(size)]
+
+
+def fan_out(size: int) -> list[Step]:
+    """All steps but the first need the first."""
+    return [Step("root", one), *(Step(f"s{i}", one, depends_on=["root"]) for i in range(size - 1))]
+
+
+@pytest.mark.parametrize("graph", [chain, fan_out])
+async def test_the_work_for_one_step_does_not_grow_with_the_graph(graph: Callable[[int], list[Step]]) -> None:
+    """Function calls to build and to run a graph, per step: the same for 500 steps and for ten times as many."""
+    per_step = []
+    for size in (500, 5_000):
+        await Workflow("warm", graph(size), max_concurrency=CONCURRENCY).run()
+        with counted_calls() as built:
+            workflow = Workflow("counted", graph(size), max_concurrency=CONCURRENCY)
+        with counted_calls() as ran:
+            await workflow.run()
+        per_step.append((built[0] / size, ran[0] / size))
+    small, large = per_step
+    assert large == pytest.approx(small, rel=0.02)
