@@ -270,7 +270,7 @@ class WorkflowResult:
 
     def to_dict(self) -> dict[str, JSONValue]:
         """The whole result as JSON data, redacted, with a `schema_version`."""
-        exported = _adapter().dump_python(self, mode="json", warnings=False)
+        exported = _adapter().dump_python(self, warnings=False)
         whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": read_copy(self._state)}
         return cast(dict[str, JSONValue], self._redactor.redact(whole))
 

@@ -104,6 +104,8 @@ def _copy(value: Any, depth: int, budget: list[int]) -> Any:
     if value is None or kind is bool or kind is SecretStr:
         budget[0] -= 8
         return value
+    if isinstance(value, SecretStr):
+        return SecretStr(str.__str__(value.get_secret_value()))
     return _copy(_as_builtin(value), depth, budget)
 
 

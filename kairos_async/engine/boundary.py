@@ -8,7 +8,7 @@ from typing import Any
 
 from kairos_async._types import JSONValue
 from kairos_async.context import StepContext
-from kairos_async.contracts import Contract
+from kairos_async.contracts import Contract, feedback
 from kairos_async.contracts.dump import small_size
 from kairos_async.engine.call import Call, Produced
 from kairos_async.events import EventLevel, ValidationComplete, ValidationFail, ValidationStart
@@ -62,9 +62,7 @@ def _told(call: Call, contract: Contract, boundary: str, attempt: int) -> Iterat
         yield
     except ValidationError as error:
         if run.hooks:
-            broken: list[JSONValue] = [
-                {"field": e.declared, "rule": e.rule, "expected": e.expected} for e in error.errors
-            ]
+            broken: list[JSONValue] = [{**entry} for entry in feedback(error.errors)]
             run.emit(ValidationFail, name, EventLevel.WARN, {**facts, "errors": broken})
         raise
     if run.hooks:

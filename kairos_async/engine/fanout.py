@@ -76,7 +76,7 @@ class Fanout:
 
     def offer(self) -> None:
         """Queue for a slot if an item may start and none is queued."""
-        if not self._queued and self._next < len(self.items) and self._running < self._limit and not self._stopped:
+        if not self._queued and self._next < len(self.items) and self._running < self._limit and not self.stopped:
             self._queued = True
             self.run.schedule.push(self)
 
@@ -90,7 +90,8 @@ class Fanout:
         return index
 
     @property
-    def _stopped(self) -> bool:
+    def stopped(self) -> bool:
+        """Whether a failure has ended this foreach: no other item starts."""
         return self._scopes is not None and bool(self._failed)
 
     async def run_item(self, index: int, slot: Slot) -> bool:
@@ -108,13 +109,13 @@ class Fanout:
         else:
             self._record(call, settled)
         self.offer()
-        return self._running == 0 and (self._stopped or self._ended == len(self.items))
+        return self._running == 0 and (self.stopped or self._ended == len(self.items))
 
     async def _settle(self, call: Call) -> Settled | None:
         """The item's outcome, or None if another item's failure ended it."""
         if self._scopes is None:
             return await settle(call)
-        if self._stopped:
+        if self.stopped:
             return None
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)

@@ -23,7 +23,7 @@ from kairos_async.outcomes import (
 from kairos_async.plan import TaskGraph
 from kairos_async.state import read_copy
 
-_FAILED_AND_SKIPPED: Final = "it failed, and its policy skips it"
+FAILED_AND_SKIPPED: Final = "it failed, and its policy skips it"
 
 
 class RunRecord(RunServices, Protocol):
@@ -51,7 +51,7 @@ def step_result(run: RunRecord, call: Call, settled: Settled) -> StepResult:
             duration_ms=duration_ms,
             error_type=settled.failure.error_type,
             error_message=settled.failure.error_message,
-            reason=_FAILED_AND_SKIPPED if settled.status is StepStatus.SKIPPED else None,
+            reason=FAILED_AND_SKIPPED if settled.status is StepStatus.SKIPPED else None,
         )
     return StepResult(
         call.node.name,
@@ -77,7 +77,7 @@ def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> Ste
         duration_ms=(run.now() - fanout.started) * 1000,
         error_type=failure.error_type if failure else None,
         error_message=failure.error_message if failure else None,
-        reason=_FAILED_AND_SKIPPED if status is StepStatus.SKIPPED else None,
+        reason=FAILED_AND_SKIPPED if status is StepStatus.SKIPPED else None,
     )
 
 

@@ -25,6 +25,7 @@ from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.replan import Planner, replan
 from kairos_async.engine.results import (
+    FAILED_AND_SKIPPED,
     announce,
     fanout_result,
     final_facts,
@@ -262,7 +263,8 @@ class Run:
                 if not self.planning and not (self._without_output and self._skip_for_want(unit)):
                     return unit, -1
             elif isinstance(unit, Fanout):
-                return unit, unit.claim()
+                if not unit.stopped:
+                    return unit, unit.claim()
             elif not (isinstance(unit, Resume) and unit.abandoned):
                 return unit, -1
         return None
@@ -321,7 +323,9 @@ class Run:
                 return
             skips = node.policy.fallback_action is FailureAction.SKIP and not self.stopping
             gave_up = GaveUp(gave_up.failure, FailureAction.SKIP if skips else FailureAction.ABORT)
-            result = dataclasses.replace(result, status=gave_up.status)
+            result = dataclasses.replace(result, status=gave_up.status, reason=FAILED_AND_SKIPPED if skips else None)
+            if self.hooks and skips:
+                announce(self, result)
         if gave_up is not None and gave_up.action is FailureAction.ABORT:
             self.abort(gave_up.failure)
         self.end(result)
@@ -336,6 +340,9 @@ class Run:
     def _leave(self, name: str) -> None:
         self.active.pop(name, None)
         self.schedule.record(name)
+        self._note_end()
+
+    def _note_end(self) -> None:
         if self._ended is not None and not self.schedule.unended:
             self._ended.set()
 
@@ -360,6 +367,7 @@ class Run:
         self.schedule = Schedule(self.graph, ended=ended, begun=self.active)
         for unit in waiting:
             self.schedule.push(unit)
+        self._note_end()
 
     def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
         """Store what a step produced: its output, and what it wrote; `size` is that of both together."""

@@ -26,7 +26,12 @@ from tests.clocks import BACKENDS, run_virtual
 from tests.engine.stepping import settled
 from tests.engine.tools import Events, Gauge, chance, open_contexts, others
 
-ACTIONS = [FailureAction.RETRY] * 3 + [FailureAction.SKIP, FailureAction.ABORT, FailureAction.REPLAN, FailureAction.CUSTOM]
+ACTIONS = [FailureAction.RETRY] * 3 + [
+    FailureAction.SKIP,
+    FailureAction.ABORT,
+    FailureAction.REPLAN,
+    FailureAction.CUSTOM,
+]
 FALLBACKS = [FailureAction.SKIP] * 3 + [FailureAction.ABORT, FailureAction.REPLAN]
 WAYS = ["return"] * 8 + ["fail", "fail", "fail", "skip", "set", "swallow", "cancelled", "group", "exit"]
 
@@ -64,8 +69,9 @@ class Scene:
         self.events = Events()
         self.limiter = Limiter(chaos.slots) if chaos.slots else None
         self.planned = 0
-        self.steps = [self.step(f"s{n}", [f"s{k}" for k in range(n) if self.random.random() < 0.3])
-                      for n in range(chaos.steps)]
+        self.steps = [
+            self.step(f"s{n}", [f"s{k}" for k in range(n) if self.random.random() < 0.3]) for n in range(chaos.steps)
+        ]
         self.random.shuffle(self.steps)
 
     def step(self, name: str, needs: list[str]) -> Step:
@@ -154,9 +160,7 @@ class Scene:
     async def run(self) -> WorkflowResult | None:
         """Run it, and end it as the chaos says. None if it was cancelled."""
         concurrency = self.limiter if self.chaos.shared else self.chaos.slots
-        workflow = Workflow(
-            "w", self.steps, max_concurrency=concurrency, planner=self.planner, hooks=[self.events]
-        )
+        workflow = Workflow("w", self.steps, max_concurrency=concurrency, planner=self.planner, hooks=[self.events])
         timeout = self.chaos.at + 0.125 if self.chaos.end == "timeout" else None
         with anyio.fail_after(10_000), anyio.CancelScope() as scope:
             if self.chaos.end == "cancel":

@@ -143,6 +143,38 @@ async def test_what_is_running_goes_on_and_nothing_else_starts_while_the_planner
     assert statuses(result) == {"running": "completed", "kept": "completed", "planned": "completed"}
 
 
+@pytest.mark.parametrize("plan", ["keeps", "drops"])
+@pytest.mark.parametrize("foreach", [True, False])
+async def test_a_step_that_starts_at_the_moment_of_the_failure_runs_once(plan: str, foreach: bool) -> None:
+    """It is either running, and stays, or replaced, and does not start: never both."""
+    calls: list[str] = []
+    requests: list[ReplanRequest] = []
+
+    async def act(ctx: StepContext) -> None:
+        calls.append(ctx.step_id)
+        await anyio.sleep(5)
+
+    async def planner(request: ReplanRequest) -> list[Step]:
+        requests.append(request)
+        await anyio.sleep(1)
+        kept = [step for step in request.unfinished if step.name != "bad"]
+        return [*kept, Step("new", returns(1))] if plan == "keeps" else [Step("new", returns(1))]
+
+    beside = [Step(f"s{i}", act, foreach="items" if foreach else None) for i in range(4)]
+    result = await run(
+        *beside[:2],
+        Step("bad", raises(ValueError), failure_policy=REPLAN),
+        *beside[2:],
+        planner=planner,
+        inputs={"items": [1]},
+        within=1000,
+    )
+    assert result.status is WorkflowStatus.COMPLETE
+    assert sorted(calls) == sorted(set(calls))
+    assert set(calls) == {name for name in result.step_results if name.startswith("s")}
+    assert set(requests[0].running) <= set(calls)
+
+
 async def test_a_foreach_goes_on_while_the_planner_thinks() -> None:
     """Its items are not steps of the plan: they start as slots allow, and none is lost."""
     clocked = Clocked()
@@ -340,25 +372,54 @@ async def test_a_plan_cannot_launder_a_read_through_a_step_that_does_not_write(k
     assert result.status is WorkflowStatus.FAILED or stolen
 
 
-async def test_a_foreach_that_fails_fast_can_be_replanned() -> None:
-    """The other items are cancelled before the planner is asked."""
-    clocked = Clocked()
-    events = Events()
+@pytest.mark.parametrize("slots", [1, 2, 3, None])
+@pytest.mark.parametrize("fallback", [FailureAction.SKIP, FailureAction.ABORT, None])
+async def test_a_foreach_that_fails_fast_can_be_replanned(slots: int | None, fallback: FailureAction | None) -> None:
+    """It ends once, whatever is left of its items, and the other items are cancelled before the planner is asked."""
+    clocked, events = Clocked(), Events()
 
     async def act(ctx: StepContext) -> None:
         if ctx.item == 0:
             raise ValueError
         await anyio.sleep(100)
 
+    async def planner(request: ReplanRequest) -> list[Step]:
+        await anyio.sleep(1)
+        return [clocked.step("planned", 1)]
+
+    policy = replanning(max_replans=0, fallback_action=fallback) if fallback else REPLAN
     result = await run(
-        Step("each", act, foreach="items", foreach_policy=ForeachPolicy.FAIL_FAST, failure_policy=REPLAN),
-        planner=lambda request: [clocked.step("planned", 1)],
+        Step("each", act, foreach="items", foreach_policy=ForeachPolicy.FAIL_FAST, failure_policy=policy),
+        planner=planner,
+        max_concurrency=slots,
         inputs={"items": [0, 1, 2]},
         hooks=[events],
+        within=1000,
     )
-    assert statuses(result) == {"planned": "completed"}
-    assert clocked.started["planned"] == 0
     events.check()
+    assert len(events.of("step_fail")) == 1
+    if fallback is None:
+        assert statuses(result) == {"planned": "completed"}
+        assert clocked.started["planned"] == 1
+    else:
+        assert statuses(result) == {"each": "skipped" if fallback is FailureAction.SKIP else "failed_final"}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_plan_that_adds_nothing_ends_the_run_when_all_else_has_ended(shared: bool) -> None:
+    """The failed step is gone, and there is nothing to wait for."""
+
+    async def planner(request: ReplanRequest) -> list[Step]:
+        return []
+
+    result = await run(
+        Step("a", returns("a")),
+        Step("bad", raises(ValueError, after=1), failure_policy=REPLAN),
+        planner=planner,
+        max_concurrency=Limiter(2) if shared else 2,
+        within=1000,
+    )
+    assert (statuses(result), result.output) == ({"a": "completed"}, "a")
 
 
 async def test_the_request_holds_no_output_and_no_secret() -> None:

@@ -84,12 +84,12 @@ def test_the_message_names_label_sink_and_way(source: str, sink: str) -> None:
     assert "office" in str(caught.value)
 
 
-WAYS: dict[str, tuple[list[Step], str]] = {
+WAYS: dict[str, tuple[list[Step], str | None]] = {
     "depends_on": ([step("do", "mail", labels=["irreversible"])], "mail do"),
     "read_keys": ([step("do", read_keys=["mail"], labels=["irreversible"])], "mail do"),
     "foreach": ([step("do", foreach="mail", labels=["irreversible"])], "mail do"),
     "foreach with read_keys": ([step("do", foreach="mail", read_keys=["mail"], labels=["irreversible"])], "mail do"),
-    "two steps on": ([step("a", "mail"), step("b", "a"), step("do", "b", labels=["irreversible"])], None or "mail do"),
+    "two steps on": ([step("a", "mail"), step("b", "a"), step("do", "b", labels=["irreversible"])], None),
     "through what a step read": (
         [step("a", read_keys=["mail"]), step("do", read_keys=["a"], labels=["irreversible"])],
         "mail a do",
@@ -116,7 +116,7 @@ WAYS: dict[str, tuple[list[Step], str]] = {
     ),
     "through an undeclared write": (
         [step("a", read_keys=["mail"]), step("do", "a", read_keys=["note"], labels=["irreversible"])],
-        "mail do",
+        None,
     ),
     "over an input that it may overwrite": (
         [step("do", "mail", read_keys=["amount"], labels=["irreversible"])],
@@ -131,13 +131,13 @@ WAYS: dict[str, tuple[list[Step], str]] = {
 
 @pytest.mark.parametrize("name", WAYS)
 def test_labels_go_where_data_goes(name: str) -> None:
-    """Along every kind of edge, and through the steps that pass it on; the message ends at the sink."""
+    """Along every kind of edge, and through the steps that pass it on. Where several ways lead on, one is told."""
     steps, expected = WAYS[name]
     found = path(step("mail", labels=["untrusted"]), *steps)
     assert len(found) == 1
     way = re.findall(r"step '(\w+)'", found[0])
     assert (way[0], way[-1]) == ("mail", "do")
-    assert way == expected.split() or name in ("two steps on", "through an undeclared write")
+    assert expected is None or way == expected.split()
 
 
 def test_labels_of_an_input_go_through_steps() -> None:
@@ -269,14 +269,14 @@ def test_unknown_labels_are_config_errors(labels: Any) -> None:
 @pytest.mark.parametrize("sink", ["irreversible", "external", Label.EXTERNAL])
 def test_an_input_is_no_sink(sink: str) -> None:
     """Its labels are those of sources."""
-    with pytest.raises(ConfigError, match=r"input 'k'.*is not one of \['untrusted', 'secret'\]"):
+    with pytest.raises(ConfigError, match=r"input 'k'.*is not one of \['(untrusted|secret)', '(untrusted|secret)'\]"):
         Workflow("w", [step("a")], input_labels={"k": [sink]})
 
 
 @pytest.mark.parametrize("gate", ["approved", "", 1, True])
 def test_unknown_gates_are_config_errors(gate: Any) -> None:
     """Which one is known is in the message."""
-    with pytest.raises(ConfigError, match="gate .* is not one of"):
+    with pytest.raises(ConfigError, match="gate=.* is not one of"):
         step("a", gate=gate)
 
 
