@@ -40,8 +40,8 @@ class FieldError:
 
     `rule` is a name from a closed vocabulary such as "type", "required", "less_than_equal"; `expected` says what the
     contract allows, such as "a number <= 1.0"; `actual` is the JSON type of the value (null, boolean, integer, number,
-    string, array, object) or "absent" or "other"; `message` is a sentence made of the parts above, or what a custom rule
-    said, which may speak of the value: it is redacted before it leaves a run.
+    string, array, object) or "absent" or "other"; `message` is a sentence made of the parts above, or what a custom
+    rule said, which may speak of the value: it is redacted before it leaves a run.
     """
 
     field: str

@@ -8,11 +8,13 @@ such a key counts or describes, and `tokenizer` is a different word.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from kairos_async.exceptions import ConfigError
+from kairos_async.security.suspicion import text_filter
 from kairos_async.security.vocabulary import (
     COMPOUND_ENDINGS,
     DEFAULT_SENSITIVE_PATTERNS,
@@ -60,7 +62,7 @@ class KeyMatcher(dict[str, int]):
             not close.
     """
 
-    __slots__ = ("_globs", "_numeric", "_phrases", "of_bytes")
+    __slots__ = ("_globs", "_numeric", "_phrases", "may_hold_secret", "of_bytes")
 
     def __init__(self, patterns: Sequence[str]) -> None:
         super().__init__()
@@ -76,6 +78,12 @@ class KeyMatcher(dict[str, int]):
         self._numeric = NUMERIC_SECRETS | (phrases - _DEFAULT_PHRASES)
         self._globs = tuple(globs)
         self.of_bytes: Final = _BytesMatcher(self)
+        self.may_hold_secret: Callable[[str], bool] = functools.partial(self._first_look, tuple(patterns))
+
+    def _first_look(self, patterns: tuple[str, ...], text: str) -> bool:
+        # Compiling takes 20 ms: not before the first text comes.
+        self.may_hold_secret = text_filter(patterns)
+        return self.may_hold_secret(text)
 
     def __missing__(self, key: str) -> int:
         verdict = self._judge(key)
@@ -123,7 +131,9 @@ class _BytesMatcher(dict[bytes, int]):
         self._matcher: Final = matcher
 
     def __missing__(self, key: bytes) -> int:
-        verdict = self._matcher._judge(key.decode("ascii", "replace"))
+        name = key.decode("ascii", "replace")
+        # What the first look at a text takes for a key, and nothing else, so that a text is judged alike with others.
+        verdict = self._matcher._judge(name) if self._matcher.may_hold_secret(f"{name}=") else NOT_SENSITIVE
         remember(self, key, verdict)
         return verdict
 

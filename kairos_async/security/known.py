@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
-from kairos_async.security.runs import Span, has_run
+from kairos_async.security.engine import matcher
+from kairos_async.security.runs import Span
 
 REDACTED: Final = "[REDACTED]"
 SHORTEST_SECRET: Final = 6
@@ -29,33 +30,41 @@ _SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|apikey|bot)\s++(\S++)
 _URL_PASSWORD: Final = re.compile(r"://[^\s/?#:@]{0,256}+:([^\s@]{1,256}+)@")
 _COOKIE_VALUE: Final = re.compile(r"(?<![^\s=;,])[^\s=;,]{1,128}+=([^\s;,]{16,4096}+)")
 _LONG_LINE: Final = 16
-_GRAM: Final = SHORTEST_SECRET
 _LONGEST_FORM: Final = 4096
 """Characters. Longer values are remembered in pieces of this length, of which any copy is made too."""
-_FEW_FORMS: Final = 96
-"""Up to this many forms are searched one by one (about 0.6 us each in 1 KB of text); beyond, by windows of 6 characters
-(about 60 us in 1 KB, whatever their number)."""
+_SHARE_OF_LATE: Final = 4
+_OPENING: Final = 32
+"""Characters of a form that the common expression looks for."""
 
 
 class KnownSecrets:
-    """Secret values, registered while a run goes on. Registering is cheap; forms are worked out at the next search."""
+    """Secret values, registered while a run goes on. Registering is cheap; forms are worked out at the next search.
 
-    __slots__ = ("_encoded", "_index", "_new", "_plain", "_shortest_encoded", "_values")
+    A text is looked at by one regular expression for all forms that were known when it was compiled, and by one search
+    for each form that came later; compiling again waits until those are a quarter of all, so that a run that registers
+    a value at every step does not compile at every step.
+
+    Attributes:
+        count: of registered values; it grows.
+    """
+
+    __slots__ = ("_compiled", "_encoded", "_late", "_new", "_plain", "_values", "count")
 
     def __init__(self) -> None:
+        self.count = 0
         self._values: set[str] = set()
         self._new: list[str] = []
+        self._plain: set[str] = set()
+        self._encoded: set[str] = set()
         # Replaced as a whole and never changed in place: a search in another thread goes on with what it began with.
-        self._plain: tuple[str, ...] = ()
-        self._encoded: tuple[str, ...] = ()
-        self._shortest_encoded = 0
-        self._index: dict[str, list[str]] | None = None
+        self._late: tuple[str, ...] = ()
+        self._compiled: Callable[[str], bool] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._values)
+        return self.count > 0
 
     def __repr__(self) -> str:
-        return f"<KnownSecrets: {len(self._values)} values>"
+        return f"<KnownSecrets: {self.count} values>"
 
     def add(self, value: str) -> None:
         """Remember a value of at least 6 characters, and the credential inside an Authorization header, URL or cookie.
@@ -71,65 +80,49 @@ class KnownSecrets:
                 if len(piece) >= SHORTEST_SECRET and piece not in self._values:
                     self._values.add(piece)
                     self._new.append(piece)
+                    self.count += 1
 
     def found_in(self, text: str) -> bool:
-        """Whether a known value, or an encoding of it, is part of the text."""
+        """Whether a known value, or an encoding of it, is part of the text. Lone surrogates count as `?`."""
         if len(text) < SHORTEST_SECRET:
             return False
         if self._new:
             self._prepare()
-        if self._index is not None:
-            return next(_indexed(text, self._index), None) is not None
-        # A loop and not any(...): the generator would cost more than most searches.
-        for form in self._plain:
+        for form in self._late:
             if form in text:
                 return True
-        return self._may_be_encoded(text) and any(form in text for form in self._encoded)
-
-    def _may_be_encoded(self, text: str) -> bool:
-        if not self._encoded or len(text) < self._shortest_encoded:
+        if self._compiled is None:
             return False
-        return has_run(text.encode("ascii", "replace"), self._shortest_encoded)
+        return self._compiled(text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8"))
 
     def spans(self, text: str) -> list[Span]:
         """Return where known values are in the text, as (start, end); encoded ones with the base64 text around them."""
         if not self.found_in(text):
             return []
-        if self._index is not None:
-            encoded = frozenset(self._encoded)
-            places = ((start, form, form in encoded) for start, form in _indexed(text, self._index))
-        else:
-            places = (
-                (start, form, is_encoded)
-                for forms, is_encoded in ((self._plain, False), (self._encoded, True))
-                for form in forms
-                for start in _places(text, form)
-            )
         found: list[Span] = []
-        run = (0, 0)
-        for start, form, is_encoded in places:
-            if not is_encoded:
-                found.append((start, start + len(form)))
-            elif not run[0] <= start < run[1]:
-                run = _whole_run(text, start)
-                found.append(run)
+        for form in self._plain:
+            found.extend((start, start + len(form)) for start in _places(text, form))
+        for form in self._encoded:
+            run = (0, 0)
+            for start in _places(text, form):
+                if not run[0] <= start < run[1]:
+                    run = _whole_run(text, start)
+                    found.append(run)
         return found
 
     def _prepare(self) -> None:
         new, self._new = self._new, []
-        plain = {*self._plain}
-        encoded = {*self._encoded}
-        for value in new:
-            plain.update(_plain_forms(value))
-            encoded.update(_base64_forms(value))
-        self._plain = tuple(sorted(plain, key=len, reverse=True))
-        self._encoded = tuple(sorted(encoded - plain, key=len, reverse=True))
-        self._shortest_encoded = min(map(len, self._encoded), default=0)
-        if len(plain) > _FEW_FORMS:
-            index: dict[str, list[str]] = {}
-            for form in (*self._plain, *self._encoded):
-                index.setdefault(form[:_GRAM], []).append(form)
-            self._index = index
+        plain = {form for value in new for form in _plain_forms(value)}
+        encoded = {form for value in new for form in _base64_forms(value)} - plain
+        self._plain |= plain
+        self._encoded |= encoded
+        late = (*self._late, *plain, *encoded)
+        forms = len(self._plain) + len(self._encoded)
+        if len(late) * _SHARE_OF_LATE >= forms:
+            openings = {form[:_OPENING] for form in (*self._plain, *self._encoded)}
+            self._compiled = matcher("|".join(re.escape(opening) for opening in sorted(openings)))
+            late = ()
+        self._late = late
 
 
 def _places(text: str, form: str) -> Iterator[int]:
@@ -137,14 +130,6 @@ def _places(text: str, form: str) -> Iterator[int]:
     while start >= 0:
         yield start
         start = text.find(form, start + len(form))
-
-
-def _indexed(text: str, index: dict[str, list[str]]) -> Iterator[tuple[int, str]]:
-    """Yield (place, form) for the forms in a text, found by their first six characters."""
-    for start in range(len(text) - _GRAM + 1):
-        for form in index.get(text[start : start + _GRAM], ()):
-            if text.startswith(form, start):
-                yield start, form
 
 
 def _credentials_inside(value: str) -> list[str]:
@@ -194,7 +179,7 @@ def _base64_forms(value: str) -> set[str]:
         first = (0, 2, 3)[before]
         last = (before + len(data)) * 8 // 6
         core = coded[first:last]
-        if len(core) >= _GRAM:
+        if len(core) >= SHORTEST_SECRET:
             forms.add(core)
             forms.add(core.translate({ord("+"): "-", ord("/"): "_"}))
     return forms

@@ -22,7 +22,7 @@ _TRACEBACK: Final = re.compile(
 )
 """The heading, and each frame with the lines of source that follow it."""
 _PYDANTIC_INPUT: Final = re.compile(r"(\[type=\w{1,100})[^\n]{0,200}?(?=, input_type=\w{1,100}\])")
-"""Pydantic quotes what it refuses, shortened to 50 characters, as `[type=int_type, input_value='...', input_type=str]`."""
+"""Pydantic quotes what it refuses, shortened: `[type=int_type, input_value='...', input_type=str]`."""
 _FILE_URL: Final = re.compile(r"\bfile://[^\s'\"<>]{0,1000}")
 _QUOTED_PATH: Final = re.compile(r"(?<=['\"])(?:~?/|[A-Za-z]:\\{1,2}|\\\\)[^'\"\n]{1,1000}+(?=['\"])")
 _WINDOWS_PATH: Final = re.compile(

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, cast
 from kairos_async.security.keys import KeyMatcher
 
 _NAME_FIELDS: Final = ("name", "Name", "key", "Key", "header", "field", "variable")
-_VALUE_FIELDS: Final = frozenset({"value", "Value", "val"})
+VALUE_FIELDS: Final = frozenset({"value", "Value", "val"})
 _MOST_STRINGS: Final = 10_000
 """Strings that are taken from one value when it is registered."""
 
@@ -98,10 +98,10 @@ def _parts(value: object) -> list[object]:
 
 def named_value(data: Mapping[Any, object], keys: KeyMatcher) -> str | None:
     """Return the key of the value in `{"name": "X-Api-Key", "value": ...}`, None when it is no such object."""
-    if _VALUE_FIELDS.isdisjoint(data):
+    if VALUE_FIELDS.isdisjoint(data):
         return None
     sensitive = any(type(name := data.get(field)) is str and keys[name] for field in _NAME_FIELDS)
-    return next((field for field in data if field in _VALUE_FIELDS), None) if sensitive else None
+    return next((field for field in data if field in VALUE_FIELDS), None) if sensitive else None
 
 
 def is_secret_pair(data: list[Any], keys: KeyMatcher) -> bool:

@@ -12,36 +12,26 @@ _SHORTEST_TOKEN: Final = 16
 _LONGEST_PIECE: Final = 12
 """A token has at least one piece this long without separators; names made of words and numbers have not."""
 _CONTEXT: Final = 40
-_KEY_WORDS: Final = (
-    rb"key|token|secret|passw|passphrase|credential|auth|bearer|\bpat\b|\bjwt\b|signature|private|login|\bapi\b|\bpwd\b"
+KEY_WORDS: Final = (
+    r"key|token|secret|passw|passphrase|credential|auth|bearer|\bpat\b|\bjwt\b|signature|private|login|\bapi\b|\bpwd\b"
 )
-_NEAR: Final = re.compile(_KEY_WORDS, re.IGNORECASE)
+"""What stands near secrets, as a pattern without regard to case."""
+_NEAR: Final = re.compile(KEY_WORDS.encode(), re.IGNORECASE)
 _DIRECTLY_BEFORE: Final = re.compile(
-    rb"(?:" + _KEY_WORDS + rb")\w{0,12}[\"'`)\]]{0,3}(?:\s(?:provided|given|used|value|received|supplied|sent))?"
-    rb"\s{0,3}(?:is|was|of|=>|->|[:=,])?[\s\"'`(\[\\]{0,4}\Z",
+    rb"(?:" + KEY_WORDS.encode() + rb")\w{0,12}[\"'`)\]]{0,3}"
+    rb"(?:[ \t](?:provided|given|used|value|received|supplied|sent))?"
+    rb"[ \t]{0,3}(?:is|was|of|=>|->|[:=,])?[ \t\"'`(\[\\]{0,4}\Z",
     re.IGNORECASE,
 )
-_TELLING_HEADS: Final = frozenset(
+TELLING_HEADS: Final = frozenset(
     {
-        *(
-            b"sk",
-            b"pk",
-            b"rk",
-            b"live",
-            b"test",
-            b"prod",
-            b"key",
-            b"apikey",
-            b"api",
-            b"pat",
-            b"token",
-            b"tok",
-            b"secret",
-        ),
-        *(b"sec", b"auth", b"access", b"refresh", b"cred", b"bot", b"oauth", b"svc", b"pass"),
+        *("sk", "pk", "rk", "live", "test", "prod", "key", "apikey", "api", "pat", "token", "tok", "secret", "sec"),
+        *("auth", "access", "refresh", "cred", "bot", "oauth", "svc", "pass"),
     }
 )
 """Parts of a token before its random part that say what it is: `acme_live_...`."""
+_HEADS: Final = re.compile(rb"((?:[A-Za-z0-9]{1,8}[_+~-]){1,4})[A-Za-z0-9]{12}")
+"""The short parts before the first long one."""
 _UUID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _HEX: Final = re.compile(rb"[0-9a-f]{16,128}|[0-9A-F]{16,128}")
 _PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
@@ -62,7 +52,7 @@ _MOST_COMMON_PAIRS: Final = 0.34
 
 
 def random_spans(data: bytes, runs: list[Span]) -> list[Span]:
-    """Return where random-looking tokens stand with a key word within 40 characters before, or in their own prefix."""
+    """Return where random-looking tokens stand, with a key word up to 40 characters before them or in their prefix."""
     found: list[Span] = []
     for start, end in runs:
         if end - start <= _LONGEST_TOKEN:
@@ -83,12 +73,16 @@ def _is_secret(data: bytes, start: int, end: int) -> bool:
     pieces = _PIECES.findall(token)
     if max(map(len, pieces), default=0) < _LONGEST_PIECE:
         return False
-    before = data[max(0, start - _CONTEXT) : start]
+    before = data[max(0, start - _CONTEXT) : start].rpartition(b"\n")[2]
     if _HEX.fullmatch(token) or _UUID.fullmatch(token):
         # Hashes and ids stand near key words too; only what is introduced by one is a secret.
         return bool(_DIRECTLY_BEFORE.search(before))
-    heads = {piece.lower() for piece in pieces[:-1][:3] if len(piece) <= 8}
-    return bool(heads & _TELLING_HEADS or _NEAR.search(before)) and looks_random(token)
+    return bool(_NEAR.search(before) or _has_telling_head(token)) and looks_random(token)
+
+
+def _has_telling_head(token: bytes) -> bool:
+    heads = _HEADS.match(token)
+    return bool(heads and any(part in TELLING_HEADS for part in re.split(r"[_+~-]", heads[1].decode("ascii").lower())))
 
 
 def looks_random(token: bytes) -> bool:

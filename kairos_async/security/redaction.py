@@ -6,25 +6,23 @@ shared by all runs with the same patterns.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from kairos_async._types import JSONScalar, JSONValue
 from kairos_async.exceptions import ConfigError
-from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, KeyMatcher, check_pattern, remember
+from kairos_async.security.key_facts import ODD, RunFacts, encodable, facts_of
+from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, check_pattern
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.messages import clean_message
 from kairos_async.security.plain import as_plain, is_secret_pair, is_wrapped_secret, named_value, strings_in, type_name
+from kairos_async.security.quick import DEEPEST, SMALL, is_plain
 from kairos_async.security.secrets import SHORTEST_TEXT, scrub
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
 
-_DEEPEST: Final = 128
-"""Levels. State holds at most 100; events and exports wrap a few around them."""
 _BIG: Final = 10**4000
 """Integers beyond cannot be written as JSON: Python refuses to print more than 4,300 digits."""
-_SMALL: Final = 1 << 62
 _NON_FINITE: Final[dict[str, JSONValue]] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 _Seen = dict[int, tuple[object, JSONValue]]
@@ -45,16 +43,17 @@ class Redactor:
     __slots__ = ("_facts", "_keys", "_known")
 
     def __init__(self, patterns: Sequence[str] = (), *, registry: KnownSecrets | None = None) -> None:
-        self._use(patterns, DEFAULT_SENSITIVE_PATTERNS)
         self._known = KnownSecrets() if registry is None else registry
+        self._use(patterns, DEFAULT_SENSITIVE_PATTERNS)
 
     def _use(self, patterns: Sequence[str], beside: tuple[str, ...] = ()) -> None:
         if isinstance(patterns, str):
             raise ConfigError(f"Sensitive patterns are a list of strings: write [{patterns!r}] and not {patterns!r}.")
         for pattern in patterns:
             check_pattern(pattern)
-        self._facts = _facts_of((*beside, *patterns))
-        self._keys = self._facts.matcher
+        shared = facts_of((*beside, *patterns))
+        self._keys = shared.matcher
+        self._facts = RunFacts(shared, self._known)
 
     def __repr__(self) -> str:
         return "<Redactor>"
@@ -130,7 +129,7 @@ class Redactor:
             text = scrub(text, self._keys, self._known)
         elif len(text) >= SHORTEST_TEXT:
             text = scrub(text, self._keys, None)
-        return text if text.isascii() else _encodable(text)
+        return text if text.isascii() else encodable(text)
 
     def redact(self, data: object) -> JSONValue:
         """Return the data as JSON data with secrets replaced. Never raises.
@@ -141,9 +140,34 @@ class Redactor:
         and so does a container nested deeper than 128 levels or inside of itself.
         """
         try:
-            return self._value(data, {}, 0)
+            return cast(JSONValue, data) if self._is_clean(data) else self._value(data, {}, 0)
         except RecursionError:  # the caller is itself near the limit of the stack
             return type_name(data)
+
+    def _facts_now(self) -> RunFacts:
+        """Return what is known of keys, anew if more secrets are known than when it was found out."""
+        if self._facts.known_count != self._known.count:
+            self._facts = RunFacts(self._facts.shared, self._known)
+        return self._facts
+
+    def _is_clean(self, data: object) -> bool:
+        """Whether data passes as it is. Most has no secret, and one look at all its texts together costs little."""
+        if type(data) not in _CONTAINERS:
+            return False
+        known = self._known
+        facts = self._facts if self._facts.known_count == known.count else self._facts_now()
+        texts: list[str] = []
+        try:
+            if not is_plain(data, facts, texts):
+                return False
+        except Exception:
+            return False  # a key that is a string of a class of its own, whose code raised
+        if not texts:
+            return True
+        text = "\n".join(texts)
+        if self._keys.may_hold_secret(text) or (known.count and known.found_in(text)):
+            return False
+        return text.isascii() or encodable(text) is text
 
     def _value(self, value: Any, seen: _Seen, depth: int) -> JSONValue:
         kind = type(value)
@@ -154,7 +178,7 @@ class Redactor:
         known = seen.get(id(value))
         if known is not None:
             return known[1]
-        if depth >= _DEEPEST:
+        if depth >= DEEPEST:
             return type_name(value)
         seen[id(value)] = value, type_name(value)  # what a way back to here becomes
         if kind is dict:
@@ -167,15 +191,15 @@ class Redactor:
         return result
 
     def _dict(self, data: dict[str, Any], seen: _Seen, depth: int) -> JSONValue:
-        facts, known = self._facts, self._known
+        facts = self._facts_now()
         changed: dict[str, JSONValue] = {}
         for key, value in data.items():
-            level = facts[key] if type(key) is str else _ODD
-            if level == _ODD or (known and known.found_in(key)):
+            level = facts[key] if type(key) is str else ODD
+            if level == ODD:
                 return self._dict_with_odd_keys(data, seen, depth)
             if level:
                 new = self._hidden(value, level)
-            elif type(value) in _PLAIN and (type(value) is not int or -_SMALL < value < _SMALL):
+            elif type(value) in _PLAIN and (type(value) is not int or -SMALL < value < SMALL):
                 continue
             else:
                 new = self._value(value, seen, depth)
@@ -214,7 +238,7 @@ class Redactor:
     def _list(self, data: list[Any], seen: _Seen, depth: int) -> JSONValue:
         changed: dict[int, JSONValue] = {}
         for index, value in enumerate(data):
-            if type(value) in _PLAIN and (type(value) is not int or -_SMALL < value < _SMALL):
+            if type(value) in _PLAIN and (type(value) is not int or -SMALL < value < SMALL):
                 continue
             new = self._value(value, seen, depth)
             if new is not value:
@@ -248,34 +272,11 @@ class Redactor:
             return type_name(value)
 
 
+_CONTAINERS: Final = (dict, list)
 _SCALARS: Final = frozenset({type(None), bool, int, float})
 _LEAVES: Final = _SCALARS | {str}
 _PLAIN: Final = frozenset({type(None), bool, int})
 """Types of values that nothing has to be asked about, but whether an integer is small."""
-
-
-_ODD: Final = -1
-"""Of a key: it has a secret in itself, or characters that no output can encode."""
-
-
-class _KeyFacts(dict[str, int]):
-    """What the matcher says of each key, or _ODD: one look-up for both."""
-
-    __slots__ = ("matcher",)
-
-    def __init__(self, matcher: KeyMatcher) -> None:
-        super().__init__()
-        self.matcher: Final = matcher
-
-    def __missing__(self, key: str) -> int:
-        fact = self.matcher[key] if _encodable(scrub(key, self.matcher, None)) is key else _ODD
-        remember(self, key, fact)
-        return fact
-
-
-@functools.lru_cache(maxsize=64)
-def _facts_of(patterns: tuple[str, ...]) -> _KeyFacts:
-    return _KeyFacts(KeyMatcher(patterns))
 
 
 def _finite(value: bool | int | float | None) -> JSONValue:
@@ -284,14 +285,6 @@ def _finite(value: bool | int | float | None) -> JSONValue:
     if type(value) is int and not -_BIG < value < _BIG:
         return "int"
     return value
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode("utf-8")
-    return text
 
 
 def redact_sensitive(data: object, patterns: Sequence[str] | None = None) -> JSONValue:

@@ -15,11 +15,6 @@ _MARKS: Final = bytes(120 if code in _RUN_CHARACTERS else 32 for code in range(2
 _LONG_RUN: Final = b"x" * SHORTEST_RUN
 
 
-def has_run(data: bytes, length: int) -> bool:
-    """Whether the text has a run of at least so many characters that tokens are made of."""
-    return b"x" * length in data.translate(_MARKS)
-
-
 def long_runs(data: bytes) -> list[Span]:
     """Return the runs of at least 16 characters that tokens are made of, as (start, end)."""
     marked = data.translate(_MARKS)

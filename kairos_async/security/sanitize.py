@@ -59,7 +59,7 @@ def sanitize_retry_context(
     order. Two outputs that break the same rules give equal contexts, byte for byte.
 
     Args:
-        attempt: the number of the attempt that failed, from 1.
+        attempt: the number of the attempt that comes, from 1.
         kind: "execution", "timeout" or "validation".
         errors: the broken rules. Only `declared`, `rule` and `expected` of each are read.
         exception: what the attempt raised. Only its nearest built-in class is named.

@@ -40,6 +40,7 @@ _PART: Final = re.compile(r"\{(\w+):(\d+)(-?)(\d*)\}")
 _START: Final = rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
 """A secret begins after something else than a letter or digit, or after `\\n` in escaped text or `%3D` in a URL."""
 _STRICT_START: Final = rb"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
+_OPENING: Final = 20
 _LOOSEST_HEAD: Final = 16
 """How many places before an anchor a format may begin at, at most; each is tried."""
 _WORDS: Final = re.compile(rb"[A-Za-z0-9]+")
@@ -57,6 +58,24 @@ class Shape(NamedTuple):
     head: tuple[int, int]
     clue: bytes
     pattern: re.Pattern[bytes]
+
+
+def opening(template: str) -> str:
+    """Return the pattern of how a template begins, up to about 20 characters; without what stands before it."""
+    pattern, length, anchored = "", 0, False
+    body = template.removeprefix("^")
+    for literal, part, least, most in re.findall(r"([^{]*)(?:\{(\w+):(\d+)-?(\d*)\})?", body):
+        anchored = anchored or len(literal) >= 2
+        pattern += re.escape(literal)
+        length += len(literal)
+        if not part or (anchored and length >= _OPENING):
+            break
+        if anchored:
+            count = min(int(least), _OPENING - length)
+            return f"{pattern}[{CHARACTER_CLASSES[part]}]{{{count}}}" if count > 0 else pattern
+        pattern += f"[{CHARACTER_CLASSES[part]}]{{{least}{',' + most if most else ''}}}"
+        length += int(least)
+    return pattern
 
 
 class _Table(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import pytest
 from hypothesis import given
@@ -133,31 +132,3 @@ def test_mermaid_shows_steps_edges_and_foreach() -> None:
     assert "s0 -->|foreach| s1" in lines
     assert "s1 --> s2" in lines
     assert len(lines) == 6
-
-
-@pytest.mark.parametrize("shape", ["chain", "wide", "layers", "writers"])
-def test_building_a_graph_takes_time_linear_in_its_size(shape: str) -> None:
-    """Four times the steps and edges take about four times as long: not sixteen times."""
-
-    def needs(number: int) -> list[str]:
-        if shape == "wide":
-            return ["s0"] if number else []
-        if shape == "layers":
-            return [f"s{other}" for other in range(max(0, number - number % 10 - 10), number - number % 10)]
-        return [f"s{number - 1}"] if number else []
-
-    def steps(count: int) -> list[Step]:
-        keys = ["k"] if shape == "writers" else []
-        return [Step(f"s{number}", OK, depends_on=needs(number), write_keys=keys) for number in range(count)]
-
-    def seconds(count: int) -> float:
-        made = steps(count)
-        best = 9.0
-        for _ in range(3):
-            begun = time.process_time()
-            TaskGraph(made)
-            best = min(best, time.process_time() - begun)
-        return best
-
-    seconds(100)
-    assert seconds(4000) < 9 * max(seconds(1000), 0.001)

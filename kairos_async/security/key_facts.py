@@ -1,0 +1,72 @@
+"""What is known of keys, so that each is looked at once: whether it is sensitive, and whether it can stay as it is."""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+from kairos_async.security.keys import KeyMatcher, remember
+from kairos_async.security.known import KnownSecrets
+from kairos_async.security.secrets import scrub
+
+ODD: Final = -1
+"""Of a key: it has a secret in itself, or characters that no output can encode."""
+
+
+class KeyFacts(dict[str, int]):
+    """What the matcher says of each key, or ODD: one look-up for both."""
+
+    __slots__ = ("matcher",)
+
+    def __init__(self, matcher: KeyMatcher) -> None:
+        super().__init__()
+        self.matcher: Final = matcher
+
+    def __missing__(self, key: str) -> int:
+        if type(key) is not str:
+            return ODD
+        fact = self.matcher[key] if encodable(scrub(key, self.matcher, None)) is key else ODD
+        remember(self, key, fact)
+        return fact
+
+
+class RunFacts(dict[str, int]):
+    """The same for one run: a key is also odd if it has a secret in it that the run knows."""
+
+    __slots__ = ("_known", "known_count", "shared")
+
+    def __init__(self, shared: KeyFacts, known: KnownSecrets) -> None:
+        super().__init__()
+        self.shared: Final = shared
+        self._known: Final = known
+        self.known_count: Final = known.count
+
+    def __missing__(self, key: str) -> int:
+        fact = self.shared[key]
+        if type(key) is not str:
+            return fact
+        if self._known and self._known.found_in(key):
+            fact = ODD
+        remember(self, key, fact)
+        return fact
+
+
+@functools.lru_cache(maxsize=64)
+def facts_of(patterns: tuple[str, ...]) -> KeyFacts:
+    """Return the facts for these patterns, one table for all runs that use the same.
+
+    Raises:
+        ConfigError: as `KeyMatcher` does.
+    """
+    return KeyFacts(KeyMatcher(patterns))
+
+
+def encodable(text: str) -> str:
+    """Return the text with lone surrogates, which no output can encode, as `?`; the same object if there are none."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
