@@ -15,11 +15,14 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from benchmarks.reference import Graph
+from benchmarks.reference import Graph, run_graph
 from benchmarks.report import Spread
-from benchmarks.workloads import answer, chain, fan_out, foreach_workflow, layers, to_workflow
+from benchmarks.workloads import Answer, answer, chain, fan_out, foreach_workflow, layers, to_workflow
+from kairos_async import Step
 
 CONCURRENCY: Final = 100
+CONTRACT: Final = Step("answer", answer, output_contract=Answer).output_contract
+"""Compiled once, so that building a graph is about the graph."""
 SHAPES: Final[dict[str, Callable[[int], Graph]]] = {
     "chain": chain,
     "layers of 10": lambda size: layers(size // 10, 10),
@@ -27,33 +30,38 @@ SHAPES: Final[dict[str, Callable[[int], Graph]]] = {
 }
 
 
-def time_growth(shape: str, sizes: Sequence[int], rounds: int) -> dict[int, dict[str, Any]]:
-    """CPU microseconds a step to build and to run graphs of each size, sizes in turn within each round.
+def time_growth(shape: str, sizes: Sequence[int], rounds: int, *, collect: bool) -> dict[int, dict[str, Any]]:
+    """CPU microseconds a step to build and to run graphs of each size, and to run them by hand; sizes in turn.
 
-    Small graphs are built and run as often as it takes to handle as many steps as the largest has.
+    Small graphs are handled as often as it takes to come near to the steps of the largest. `collect` says whether
+    Python's cyclic garbage collector is on; it looks at all that is alive again and again, whoever made it.
     """
-    times: dict[int, dict[str, list[float]]] = {size: {"build": [], "run": []} for size in sizes}
+    times: dict[int, dict[str, list[float]]] = {size: {"build": [], "run": [], "by hand": []} for size in sizes}
+    (gc.enable if collect else gc.disable)()
     for _ in range(rounds):
         for size in sizes:
             goes = min(20, max(sizes) // size)
             samples = [_time_once(SHAPES[shape](size)) for _ in range(goes)]
-            for kind, position in (("build", 0), ("run", 1)):
-                seconds = sum(sample[position] for sample in samples) / goes
-                times[size][kind].append(seconds / size * 1e6)
+            for kind, seconds in zip(times[size], zip(*samples, strict=True), strict=True):
+                times[size][kind].append(sum(seconds) / goes / size * 1e6)
     return {
         size: {kind: Spread.of(values)._asdict() for kind, values in kinds.items()} for size, kinds in times.items()
     }
 
 
-def _time_once(graph: Graph) -> tuple[float, float]:
+def _time_once(graph: Graph) -> tuple[float, float, float]:
     gc.collect()
     started = time.process_time()
-    workflow = to_workflow("grown", graph, limit=CONCURRENCY)
+    workflow = to_workflow("grown", graph, limit=CONCURRENCY, contract=CONTRACT)
     built = time.process_time()
     result = asyncio.run(workflow.run())
     ran = time.process_time()
     result.raise_for_status()
-    return built - started, ran - built
+    del result
+    gc.collect()
+    again = time.process_time()
+    asyncio.run(run_graph(graph, answer, CONCURRENCY))
+    return built - started, ran - built, time.process_time() - again
 
 
 async def nothing(_: object) -> int:

@@ -89,7 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rounds = 3 if options.quick else max(1, options.rounds)
     results = asyncio.run(measure_all(options.only, rounds, quick=options.quick))
     facts = ", ".join(f"{key} {value}" for key, value in environment().items())
-    print(table(f"CPU time beside hand-written asyncio, medians of {rounds} rounds ({facts})", COLUMNS, list(map(row, results))))
+    print(
+        table(
+            f"CPU time beside hand-written asyncio, medians of {rounds} rounds ({facts})",
+            COLUMNS,
+            list(map(row, results)),
+        )
+    )
     print("\nThe last workload is wall time: its ratio is to the ideal, not to the hand-written side.")
     write_json(options.json, "run", results)
 

@@ -7,15 +7,16 @@ beyond their attempt are therefore dead, not by a check that could be forgotten 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar, overload
+from typing import Any, Final, Protocol, TypeVar, cast, overload
 
 import structlog
 
 from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.limits import Meter
-from kairos_async.security import Redactor
+from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
@@ -87,13 +88,14 @@ def close_context(context: StepContext) -> None:
 
 
 def _scope(context: StepContext) -> Scope:
-    try:
-        return _open[context]
-    except KeyError:
+    # A subclass could say that it equals another step's context.
+    scope = _open.get(context) if type(context) is StepContext else None
+    if scope is None:
         raise StateError(
             f"The context of step {context.step_id!r}, attempt {context.attempt}, is closed: the attempt has ended. "
             "Return what later steps need instead of writing it afterwards."
-        ) from None
+        )
+    return scope
 
 
 class StepContext:
@@ -231,7 +233,7 @@ class State:
             ScopeError: the key is not in the step's write_keys, or is the name of a step.
             StateError: the value is not JSON, or too large.
         """
-        _write(_scope(self._context), key, value)
+        _write(self._context, key, value)
 
     def has(self, key: str) -> bool:
         """Whether `get(key)` gives a value. False for a key that the step may not read."""
@@ -286,7 +288,8 @@ def _readable(scope: Scope) -> list[str]:
     return [key for key in sorted(grant.reads) if scope.run.store.read(key, grant.upstream) is not MISSING]
 
 
-def _write(scope: Scope, key: str, value: object) -> None:
+def _write(context: StepContext, key: str, value: object) -> None:
+    scope = _scope(context)
     grant = scope.node
     _check_key(grant, key)
     if grant.writes is not None and key not in grant.writes:
@@ -300,13 +303,16 @@ def _write(scope: Scope, key: str, value: object) -> None:
             "Write to a key of another name."
         )
     limits = scope.run.store.limits
-    copied, size = store_copy(value, limits.value_bytes, f"Step {grant.name!r}, write to {key!r}")
     if scope.written is None or scope.sizes is None:
         scope.written, scope.sizes = {}, {}
+    written, sizes = scope.written, scope.sizes  # this attempt's: the copy may take longer than the attempt has
+    copied, size = store_copy(value, limits.value_bytes, f"Step {grant.name!r}, write to {key!r}")
+    _scope(context)
     size += key_size(key, f"Step {grant.name!r}:")
-    scope.size += size - scope.sizes.get(key, 0)
-    scope.sizes[key] = size
-    scope.written[key] = copied
+    scope.size += size - sizes.get(key, 0)
+    sizes[key] = size
+    written[key] = copied
+    scope.run.redactor.register_sensitive_parts(copied, key)
     if scope.size > limits.total_bytes:
         raise StateError(f"Step {grant.name!r} writes more than the {limits.total_bytes} bytes that a run may store.")
 
@@ -319,9 +325,17 @@ def _check_key(grant: Grant, key: object) -> None:
 def _bound_logger(context: StepContext, redactor: Redactor) -> Any:
     """The host's own structlog configuration with redaction put first; nothing is configured for the host."""
     config = structlog.get_config()
+    bound: dict[str, Any] = {"run_id": context.run_id, "step": context.step_id, "attempt": context.attempt}
+    if context.index is not None:
+        bound["item"] = context.index
 
     def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        return redactor.redact(dict(event))  # type: ignore[return-value]
+        plain = {**event, **bound}
+        plain.pop("stack_info", None)
+        error = _logged_exception(plain.pop("exc_info", None))
+        if error is not None:
+            plain["exception"] = ": ".join(sanitize_exception(error, redactor))
+        return cast(dict[str, Any], redactor.redact(plain))
 
     logger = structlog.wrap_logger(
         config["logger_factory"]("kairos_async"),
@@ -329,5 +343,12 @@ def _bound_logger(context: StepContext, redactor: Redactor) -> Any:
         wrapper_class=config["wrapper_class"],
         context_class=config["context_class"],
     )
-    bound = {"run_id": context.run_id, "step": context.step_id, "attempt": context.attempt}
-    return logger.bind(**bound) if context.index is None else logger.bind(**bound, item=context.index)
+    return logger.bind(**bound)
+
+
+def _logged_exception(exc_info: object) -> BaseException | None:
+    """The exception that a log call means by `exc_info`: an exception, a triple, or True for the one being handled."""
+    if isinstance(exc_info, tuple) and len(exc_info) == 3:
+        exc_info = exc_info[1]
+    found = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
+    return found if isinstance(found, BaseException) else None

@@ -62,7 +62,7 @@ def as_labels(subject: str, given: Iterable[str], allowed: Iterable[Label] = tup
     """
     if isinstance(given, str):
         raise ConfigError(f"{subject}: labels={given!r} must be a list, such as labels=[{given!r}].")
-    choices = [label.value for label in allowed]
+    choices = sorted(label.value for label in allowed)
     labels = list(given)
     for label in labels:
         if label not in choices:
@@ -105,9 +105,11 @@ def _closed(part: Any, whole: Mapping[str, Any], seen: tuple[str, ...]) -> bool:
     kind = part.get("type")
     if kind == "object":
         properties = part.get("properties", {})
-        return part.get("additionalProperties") is False and all(_closed(p, whole, seen) for p in properties.values())
+        others = part.get("additionalProperties") is False and "patternProperties" not in part
+        return others and all(_closed(p, whole, seen) for p in properties.values())
     if kind == "array":
-        return _closed(part.get("items"), whole, seen)
+        first = part.get("prefixItems", [])
+        return _closed(part.get("items"), whole, seen) and all(_closed(p, whole, seen) for p in first)
     return kind in ("number", "integer", "boolean", "null")
 
 
@@ -121,8 +123,12 @@ class FlowNode(Protocol):
     labels: frozenset[Label]
 
     @property
+    def gate(self) -> Gate | None:
+        """Why what the step returns and writes counts as checked."""
+
+    @property
     def is_gate(self) -> bool:
-        """Whether labels of data end at this step."""
+        """Whether labels of data end at this step's output."""
 
 
 class FlowGraph(Protocol):
@@ -153,7 +159,8 @@ def flow_problems(graph: FlowGraph, inputs: Mapping[str, frozenset[Label]]) -> l
     for key, labels in sorted(inputs.items()):
         for label in labels:
             given.setdefault(label, (f"input {key!r}",))
-    produced: dict[int, _Flow] = {}
+    produced: dict[int, _Flow] = {}  # in the step's output
+    written: dict[int, _Flow] = {}  # in what it writes beside, of which a contract says nothing
     upstream: dict[int, _Flow] = {}
     loose: dict[int, _Flow] = {}  # what steps before may have written to keys that they do not declare
     problems: list[str] = []
@@ -161,29 +168,33 @@ def flow_problems(graph: FlowGraph, inputs: Mapping[str, frozenset[Label]]) -> l
         node = graph.nodes[index]
         upstream[index], loose[index] = {}, {}
         for need in node.needs:
-            upstream[index] |= {**upstream[need], **produced[need]}
-            loose[index] |= {**loose[need], **(produced[need] if graph.nodes[need].writes is None else {})}
+            writes_nothing = graph.nodes[need].writes == frozenset()
+            upstream[index] |= {**upstream[need], **produced[need], **({} if writes_nothing else written[need])}
+            loose[index] |= {**loose[need], **(written[need] if graph.nodes[need].writes is None else {})}
         if node.reads is None:
             received = {**given, **upstream[index]}
         else:
             received = {}
             for key in sorted(node.reads):
-                received |= _of_key(key, graph, inputs, produced, loose[index])
-        passed: _Flow = {} if node.is_gate else {k: (*way, f"step {node.name!r}") for k, way in received.items()}
-        produced[index] = {**passed, **{label: (f"step {node.name!r}",) for label in node.labels & SOURCES}}
+                if key in graph.index:
+                    received |= produced[graph.index[key]]
+                else:
+                    received |= _of_key(key, graph, inputs, written, loose[index])
+        own: _Flow = {label: (f"step {node.name!r}",) for label in node.labels & SOURCES}
+        passed: _Flow = {label: (*way, f"step {node.name!r}") for label, way in received.items()}
+        produced[index] = own if node.is_gate else {**passed, **own}
+        written[index] = own if node.gate is not None else {**passed, **own}
         problems += _forbidden(node, received)
     return problems
 
 
 def _of_key(
-    key: str, graph: FlowGraph, inputs: Mapping[str, frozenset[Label]], produced: Mapping[int, _Flow], loose: _Flow
+    key: str, graph: FlowGraph, inputs: Mapping[str, frozenset[Label]], written: Mapping[int, _Flow], loose: _Flow
 ) -> _Flow:
-    """The labels of what a step finds under a key that it declares to read."""
-    if key in graph.index:
-        return produced[graph.index[key]]
+    """The labels of what a step finds under a key that it declares to read and that is no step."""
     found: _Flow = {label: (f"input {key!r}",) for label in inputs.get(key, ())}
     for writer in graph.writers.get(key, ()):
-        found |= produced.get(graph.index[writer], {})
+        found |= written.get(graph.index[writer], {})
     return {**loose, **found}
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
-from kairos_async.flow import Label, flow_problems, is_closed
+from kairos_async.flow import Gate, Label, flow_problems, is_closed
 from kairos_async.step import Step, is_async
 
 _NO_STEPS: Final[tuple[str, ...]] = ()
@@ -101,8 +101,13 @@ class Node:
         return self
 
     @property
+    def gate(self) -> Gate | None:
+        """Why what the step returns and writes counts as checked."""
+        return self.step.gate
+
+    @property
     def is_gate(self) -> bool:
-        """Whether labels of data end at this step."""
+        """Whether labels of data end at this step's output."""
         return self.step.gate is not None or is_closed(self.output_contract)
 
     def upstream(self, step: str) -> bool:

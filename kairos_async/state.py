@@ -61,7 +61,7 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     """A complete copy of the value in exact built-in types, and its size in bytes (see `StateLimits`).
 
     Tuples become lists; subclasses of built-in types become the built-in type; what Pydantic can dump (models,
-    dataclasses, dates, enums, ...) is dumped. A `pydantic.SecretStr` stays what it is: it cannot be changed, and
+    dataclasses, dates, enums, ...) is dumped. A `pydantic.SecretStr` stays wrapped, in a wrapper of its own, and
     what leaves the run shows it as `[REDACTED]`.
 
     Raises:
@@ -101,10 +101,11 @@ def _copy(value: Any, depth: int, budget: list[int]) -> Any:
         return _copy_dict(value, depth, budget)
     if kind is list or kind is tuple:
         return _copy_list(value, depth, budget)
-    if value is None or kind is bool or kind is SecretStr:
+    if value is None or kind is bool:
         budget[0] -= 8
         return value
     if isinstance(value, SecretStr):
+        budget[0] -= 8
         return SecretStr(str.__str__(value.get_secret_value()))
     return _copy(_as_builtin(value), depth, budget)
 
@@ -191,14 +192,14 @@ def key_size(key: object, subject: str) -> int:
         raise StateError(f"{subject} key {key!r} {refused.rule}.") from None
 
 
-def read_copy(value: Any) -> JSONValue:
+def read_copy(value: Any) -> Any:
     """A copy of a stored value that shares nothing which can be changed."""
     kind = type(value)
     if kind is dict:
         return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}
     if kind is list:
         return [v if type(v) in _SCALARS else read_copy(v) for v in value]
-    return cast(JSONValue, value)
+    return SecretStr(value.get_secret_value()) if kind is SecretStr else cast(Any, value)
 
 
 Upstream = Callable[[str], bool]

@@ -45,6 +45,22 @@ KEY_LINES = {
         r"^interviews: completed$",
         r"^Bees: an essay from the library's books on Bees and three people who know Bees$",
     ],
+    "scoped_state.py": [
+        r"^summarize can read: fetch$",
+        r"^summarize: completed$",
+        r"^summarize: failed_final \(ScopeError: Unauthorized read: key 'api_key' is not in the declared read_keys",
+        r"^final state: .*'api_key': '\[REDACTED\]'",
+    ],
+    "prompt_injection.py": [
+        r"^-- dump the state\nlisting: .*'price'.*\nScopeError: Unauthorized read: key 'api_key' .*\nkey in .*: no$",
+        r"^after changing its copy, the price is {'amount': 100}\nwriting over it: Unauthorized write: key 'price' ",
+        r"^ScopeError: Unauthorized write: key 'mail' .*\nkey in what leaves the run: no$",
+        r"^SecurityError: Step 'injected' returns a value that carries a secret .*\nkey in .*: no$",
+        r"^ValueError: no route to https://evil.example/\?key=\[REDACTED\]\nkey in what leaves the run: no$",
+        r"^event='debug: \[REDACTED\]'",
+        r"^it got {'attempt': \d, 'error_type': 'execution', .*'error_class': 'ValueError'}\nkey in .*: no$",
+        r"^PlanError: .*input 'mail' -> step 'read' -> step 'pay'",
+    ],
     "licence_audit.py": [
         r"^\d+ packages audited in ",
         r"^│ permissive +│ +\d",

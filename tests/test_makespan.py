@@ -14,7 +14,8 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.dags import Dag, dags_directory, load, makespan
 from benchmarks.makespan import judge, main, measure
@@ -109,9 +110,7 @@ LIMITS = st.integers(1, 6)
 
 
 @given(dag=dags_without_ties(), limit=LIMITS, backend=st.sampled_from(BACKENDS))
-def test_without_hints_every_step_starts_when_first_come_first_served_says(
-    dag: Dag, limit: int, backend: str
-) -> None:
+def test_without_hints_every_step_starts_when_first_come_first_served_says(dag: Dag, limit: int, backend: str) -> None:
     """The whole schedule is that of the list scheduler, to the microsecond."""
     assert starts(dag, limit, backend) == list_schedule(dag, limit)
 

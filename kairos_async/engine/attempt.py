@@ -32,6 +32,7 @@ async def run_attempt(call: Call, number: int) -> Produced:
         BaseException: whatever the action raised.
     """
     run, node = call.run, call.node
+    call.acting = False
     item = None if call.index is None else read_copy(call.item)
     context = StepContext(node.name, run.run_id, number, item, call.index, call.feedback)
     if node.observed is None:
@@ -40,7 +41,9 @@ async def run_attempt(call: Call, number: int) -> Produced:
     try:
         if node.is_plain and call.slot.clean:
             # The same as below, two frames and a context switch shorter: a microsecond of about ten.
+            call.acting = True
             output = await node.action(context)
+            call.acting = False
         elif node.timeout is None and node.step.total_timeout is None:
             output = await _call_action(call, context, call.deadline)
         else:
@@ -86,10 +89,12 @@ async def _call_action(call: Call, context: StepContext, deadline: float) -> Any
     run, node = call.run, call.node
     if node.input_contract is not None:
         await check_input(call, node.input_contract, context)
+    call.acting = True
     if node.is_async:
         output = await in_context(run.context.copy(), node.action(context))
     else:
         output = await _in_thread(call, context, deadline)
+    call.acting = False
     if node.output_contract is not None and node.output_contract.is_async and output is not SKIP:
         output = await check_async(call, node.output_contract, output, "output", context.attempt)
     return output

@@ -86,6 +86,9 @@ def accept(call: Call, output: Any) -> Produced:
         output = _guarded(call, node.name, output)
     written = call.written
     if written is not None:
+        for key in written:
+            if run.on_secret_output is not SecretOutput.ALLOW and run.redactor.holds_secret(key):
+                raise SecurityError(f"{call} writes to a key that holds a secret of this run; nothing of it is stored.")
         written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
     return Produced(output, size + call.size, written)
 

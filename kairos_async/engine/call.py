@@ -46,10 +46,10 @@ class Call(Scope):
 
     `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
     loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
-    a first one that succeeded.
+    a first one that succeeded. `acting` is True while the action itself runs.
     """
 
-    __slots__ = ("attempts", "deadline", "ended", "feedback", "index", "item", "slot", "started")
+    __slots__ = ("acting", "attempts", "deadline", "ended", "feedback", "index", "item", "slot", "started")
 
     run: RunServices
     node: Node
@@ -70,6 +70,7 @@ class Call(Scope):
         self.slot = slot
         self.started = self.ended = run.now()
         self.deadline = deadline
+        self.acting = False
         self.item = item
         self.index = index
         self.attempts: list[Attempt] = []

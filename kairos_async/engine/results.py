@@ -33,7 +33,7 @@ class RunRecord(RunServices, Protocol):
     output_step: str | None
     graph: TaskGraph
     started: float
-    active: dict[str, Call | Fanout]
+    active: dict[str, Call | Fanout | None]
     results: StepResults
     replans: list[Replan]
     failure: Failure | None

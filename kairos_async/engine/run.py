@@ -110,7 +110,7 @@ class Run:
             self.redactor.register_sensitive_parts(value, key)
         self.limiter = Limiter(config.concurrency) if isinstance(config.concurrency, int) else config.concurrency
         self.timeout = timeout
-        self.active: dict[str, Call | Fanout] = {}
+        self.active: dict[str, Call | Fanout | None] = {}
         self.results = StepResults()
         self.replans: list[Replan] = []
         self.planning = 0
@@ -261,6 +261,7 @@ class Run:
         while (unit := self.schedule.take()) is not None:
             if isinstance(unit, Node):
                 if not self.planning and not (self._without_output and self._skip_for_want(unit)):
+                    self.active[unit.name] = None  # handed out: from here on a re-plan leaves it alone
                     return unit, -1
             elif isinstance(unit, Fanout):
                 if not unit.stopped:

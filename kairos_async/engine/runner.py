@@ -10,13 +10,14 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import anyio
 import anyio.to_thread
 
-from kairos_async._types import MISSING, JSONValue
+from kairos_async._types import MISSING, FieldError, JSONValue
 from kairos_async.engine.attempt import awaited, boxed, in_context, run_attempt
+from kairos_async.engine.boundary import accept
 from kairos_async.engine.call import Call, Produced, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
 from kairos_async.events import EventLevel, StepRetry
@@ -24,8 +25,10 @@ from kairos_async.exceptions import KairosError, PolicyError, StepTimeoutError, 
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
-from kairos_async.state import store_copy
 from kairos_async.step import SKIP
+
+_LONGEST_PAUSE: Final = 1e7
+"""Seconds that a `retry_after` may ask for; about four months."""
 
 _WAITED: Final = 0.001
 """Seconds. What takes less did not wait for anything in which a cancellation would reach it."""
@@ -109,7 +112,10 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
         if delivered:
             raise error
         return None
-    failure = explain(call.run, call.node.name, error, number, call.index)
+    # An action can raise a ValidationError of its own making; only the step's contract speaks to the next attempt.
+    ours = not call.acting and type(error) is ValidationError
+    errors = cast(ValidationError, error).errors if ours else ()
+    failure = explain(call.run, call.node.name, error, number, call.index, errors)
     status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
     call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
     call.feedback = _feedback(call, error, failure)
@@ -121,13 +127,15 @@ def was_cancelled(error: BaseException) -> bool:
 
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure.
     """
-    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+    kind = type(error)  # not isinstance(), which asks the exception itself
+    if issubclass(kind, (KeyboardInterrupt, GeneratorExit)):
         return True
     cancelled = anyio.get_cancelled_exc_class()
-    if isinstance(error, BaseExceptionGroup):
-        interrupted = error.subgroup((KeyboardInterrupt, GeneratorExit)) is not None
-        return interrupted or (error.subgroup(cancelled) is not None and cancel_pending())
-    return isinstance(error, cancelled) and cancel_pending()
+    if issubclass(kind, BaseExceptionGroup):
+        group = cast(BaseExceptionGroup[BaseException], error)
+        interrupted = group.subgroup((KeyboardInterrupt, GeneratorExit)) is not None
+        return interrupted or (group.subgroup(cancelled) is not None and cancel_pending())
+    return issubclass(kind, cancelled) and cancel_pending()
 
 
 async def _deliver_cancellation() -> NoReturn:
@@ -141,31 +149,40 @@ def cancel_pending() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
-def explain(run: RunServices, step: str, error: BaseException, attempt: int, item: int | None = None) -> Failure:
-    """The exception as data."""
-    if isinstance(error, ValidationError):
+def explain(
+    run: RunServices,
+    step: str,
+    error: BaseException,
+    attempt: int,
+    item: int | None = None,
+    errors: tuple[FieldError, ...] = (),
+) -> Failure:
+    """The exception as data. `errors` are the broken rules, if the step's own contract found them."""
+    if issubclass(type(error), ValidationError):
         kind = FailureKind.VALIDATION
-    elif isinstance(error, StepTimeoutError):
+    elif issubclass(type(error), StepTimeoutError):
         kind = FailureKind.TIMEOUT
     else:
         kind = FailureKind.EXECUTION
     error_type, error_message = sanitize_exception(error, run.redactor)
-    return Failure(
-        step=step,
-        kind=kind,
-        error_type=error_type,
-        error_message=error_message,
-        attempt=attempt,
-        item=item,
-        errors=error.errors if isinstance(error, ValidationError) else (),
-        retryable=error.retryable if isinstance(error, KairosError) else True,
-    )
+    retryable = _attribute(error, "retryable") is not False if issubclass(type(error), KairosError) else True
+    return Failure(step, kind, error_type, error_message, attempt, item, errors, retryable)
+
+
+def _attribute(error: BaseException, name: str) -> object:
+    """An attribute of an exception, None if reading it raises: exceptions are classes of the user's."""
+    try:
+        return getattr(error, name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None
 
 
 def _retry_after(error: BaseException) -> float:
-    asked = getattr(error, "retry_after", None)
-    if isinstance(asked, (int, float)) and math.isfinite(asked) and asked > 0:
-        return float(asked)
+    asked = _attribute(error, "retry_after")
+    if type(asked) in (int, float) and 0 < cast(float, asked) < _LONGEST_PAUSE:
+        return float(cast(float, asked))
     return 0.0
 
 
@@ -289,9 +306,10 @@ async def _replace(call: Call, failed: AttemptFailed) -> Settled:
             output = await node.output_contract.validate_async(
                 output, node.output_subject, count_llm_call=run.meter.add
             )
-        value, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
+        call.renew()
+        produced = accept(call, output)
         if call.index is None:
-            run.commit(node, value, size, None)
+            run.commit(node, produced.output, produced.size, None)
     except KairosError as error:
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
-    return Produced(value, size, None)
+    return produced

@@ -51,8 +51,8 @@ def redact_processor(patterns: Sequence[str] = (), *, redactor: Redactor | None 
     Put it before the renderer and before anything that writes. It redacts by key and by the look of strings; what only
     a run knows to be secret is redacted in the run's own logger, `ctx.log`. An exception (`exc_info`) becomes the text
     `exception`, "ValueError: what it said", cleaned and without traceback, because tracebacks show source lines and
-    directories. An event without anything to redact passes as the same object, after about 0.3 us for each short value
-    and 5 us for each KB of text.
+    directories. An event without anything to redact passes as the same object, after about 3 us, and 3 us more for each
+    KB of text in it.
 
     Args:
         patterns: words or globs for keys, beside the default ones.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote
@@ -48,15 +49,16 @@ class KnownSecrets:
         count: of registered values; it grows.
     """
 
-    __slots__ = ("_compiled", "_encoded", "_late", "_new", "_plain", "_values", "count")
+    __slots__ = ("_compiled", "_encoded", "_late", "_lock", "_new", "_plain", "_values", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._values: set[str] = set()
         self._new: list[str] = []
-        self._plain: set[str] = set()
-        self._encoded: set[str] = set()
-        # Replaced as a whole and never changed in place: a search in another thread goes on with what it began with.
+        self._lock = threading.Lock()
+        # What follows is replaced, never changed in place: a search in another thread goes on with what it began with.
+        self._plain: frozenset[str] = frozenset()
+        self._encoded: frozenset[str] = frozenset()
         self._late: tuple[str, ...] = ()
         self._compiled: Callable[[str], bool] | None = None
 
@@ -87,7 +89,8 @@ class KnownSecrets:
         if len(text) < SHORTEST_SECRET:
             return False
         if self._new:
-            self._prepare()
+            with self._lock:
+                self._prepare()
         for form in self._late:
             if form in text:
                 return True
@@ -111,11 +114,10 @@ class KnownSecrets:
         return found
 
     def _prepare(self) -> None:
-        new, self._new = self._new, []
+        new = self._new[:]
         plain = {form for value in new for form in _plain_forms(value)}
         encoded = {form for value in new for form in _base64_forms(value)} - plain
-        self._plain |= plain
-        self._encoded |= encoded
+        self._plain, self._encoded = self._plain | plain, self._encoded | encoded
         late = (*self._late, *plain, *encoded)
         forms = len(self._plain) + len(self._encoded)
         if len(late) * _SHARE_OF_LATE >= forms:
@@ -123,6 +125,7 @@ class KnownSecrets:
             self._compiled = matcher("|".join(re.escape(opening) for opening in sorted(openings)))
             late = ()
         self._late = late
+        del self._new[: len(new)]  # last, so that other threads wait for the lock until all of it is searched for
 
 
 def _places(text: str, form: str) -> Iterator[int]:

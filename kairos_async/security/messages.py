@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from kairos_async._types import JSONValue
@@ -36,6 +37,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u20
 _SPACES: Final = re.compile(r" {2,}")
 
 
+_UNREADABLE: Final = "(a message that cannot be read)"
+
+
 class Cleaner(Protocol):
     """What a `Redactor` does to a text and to data."""
 
@@ -46,18 +50,28 @@ class Cleaner(Protocol):
         """Return the data as JSON data without secrets."""
 
 
+_members: Callable[[BaseExceptionGroup[BaseException]], tuple[BaseException, ...]]
+_members = BaseExceptionGroup.__dict__["exceptions"].__get__
+_cause: Callable[[BaseException], BaseException | None] = BaseException.__dict__["__cause__"].__get__
+_context: Callable[[BaseException], BaseException | None] = BaseException.__dict__["__context__"].__get__
+_is_suppressed: Callable[[BaseException], bool] = BaseException.__dict__["__suppress_context__"].__get__
+
+
 def clean_message(error: BaseException, cleaner: Cleaner) -> str:
     """Return what the exception says, with its notes, causes and group members; at most 500 characters. Never raises.
 
     Secrets go first, cutting comes last: half a secret is one that no rule knows.
     """
-    said = _spoken(error, cleaner)
-    for kind, linked in _linked(error):
-        text = _spoken(linked, cleaner)
-        said += f"; {kind} {type_name(linked)}" + (f": {text}" if text else "")
-        if len(said) > _LONGEST_READ:
-            break
-    return clean_text(said, cleaner)
+    try:
+        said = _spoken(error, cleaner)
+        for kind, linked in _linked(error):
+            text = _spoken(linked, cleaner)
+            said += f"; {kind} {type_name(linked)}" + (f": {text}" if text else "")
+            if len(said) > _LONGEST_READ:
+                break
+        return clean_text(said, cleaner)
+    except RecursionError:  # the caller is itself near the limit of the stack
+        return _UNREADABLE
 
 
 def clean_text(text: str, cleaner: Cleaner, limit: int = LONGEST_MESSAGE) -> str:
@@ -103,7 +117,7 @@ def _spoken(error: BaseException, cleaner: Cleaner) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException:
-        return "(a message that cannot be read)"
+        return _UNREADABLE
 
 
 def _linked(error: BaseException) -> list[tuple[str, BaseException]]:
@@ -121,11 +135,12 @@ def _linked(error: BaseException) -> list[tuple[str, BaseException]]:
 
 
 def _direct_links(error: BaseException) -> list[tuple[str, BaseException]]:
+    # Read with the base's own descriptors: a class can put anything in the place of these attributes.
     links: list[tuple[str, BaseException]] = []
     if isinstance(error, BaseExceptionGroup):
-        links.extend(("with", member) for member in error.exceptions[:_MOST_LINKED])
-    if error.__cause__ is not None:
-        links.append(("caused by", error.__cause__))
-    elif error.__context__ is not None and not error.__suppress_context__:
-        links.append(("after", error.__context__))
+        links.extend(("with", member) for member in _members(error)[:_MOST_LINKED])
+    if (cause := _cause(error)) is not None:
+        links.append(("caused by", cause))
+    elif (context := _context(error)) is not None and not _is_suppressed(error):
+        links.append(("after", context))
     return links

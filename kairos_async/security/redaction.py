@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from kairos_async._types import JSONScalar, JSONValue
 from kairos_async.exceptions import ConfigError
@@ -57,6 +57,14 @@ class Redactor:
 
     def __repr__(self) -> str:
         return "<Redactor>"
+
+    def __deepcopy__(self, _: object) -> Redactor:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Redactor knows a run's secrets and is not pickled. Pickle what redact() or to_dict() returns."
+        )
 
     def is_sensitive(self, key: str) -> bool:
         """Whether the value under this key is a secret."""

@@ -1,4 +1,4 @@
-"""What a retry is told of the attempt before it: one of the texts that the contract allows, whatever that attempt did."""
+"""What a retry is told of the attempt before it: one of the texts that the contract allows, whatever that one did."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def encoded(context: object) -> bytes:
 def allowed_of_report() -> set[bytes]:
     """Return all that REPORT can ever say, made from the table above alone."""
     whole = {told([("", "type", "an object")])}
-    return whole | {told(sorted(itertools.chain(*chosen))) for chosen in itertools.product(*ALTERNATIVES) if any(chosen)}
+    return whole | {
+        told(sorted(itertools.chain(*chosen))) for chosen in itertools.product(*ALTERNATIVES) if any(chosen)
+    }
 
 
 def allowed_of_errors() -> set[bytes]:
@@ -223,7 +225,7 @@ class Endless(Exception):
 class Unreadable(ValidationError):
     """A broken contract without its errors."""
 
-    errors = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    errors = property(lambda self: 1 / 0)
 
     def __init__(self) -> None:
         Exception.__init__(self, "unreadable")
@@ -232,7 +234,7 @@ class Unreadable(ValidationError):
 class Undecided(ValidationError):
     """It cannot say whether a retry can help."""
 
-    retryable = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    retryable = property(lambda self: 1 / 0)
 
     def __init__(self) -> None:
         super().__init__("undecided", [])
@@ -241,7 +243,7 @@ class Undecided(ValidationError):
 class Lying(Exception):
     """It has no class that can be asked for."""
 
-    __class__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+    __class__ = property(lambda self: 1 / 0)
 
 
 @pytest.mark.parametrize("kind", [Raising, Endless, Unreadable, Undecided, Lying])

@@ -1,11 +1,11 @@
 """Attempts to read, write or change what a step was not granted, each refused or without effect.
 
-Every attempt of the three tables is made by a step that may read `public` and `before` and write `own`, once on the
-event loop and once in a worker thread. `ledger` is what it must not reach, `before` what an earlier step returned.
+Every attempt of the three tables is made by a step that may read `public` and `before` and write `own`, on the event
+loop and in a worker thread. `ledger` is what it must not reach, `before` is what an earlier step returned.
 
-Out of scope, because nothing in one Python process can refuse it, is introspection of the interpreter: the private table
-`kairos_async.context._open`, closures (`__closure__`), `__globals__`, frames, `gc`, `ctypes`, replacing functions of the
-package. An action that does this on purpose can run any Python.
+Out of scope, because nothing in one Python process can refuse it, is introspection of the interpreter: the private
+table `kairos_async.context._open`, closures (`__closure__`), `__globals__`, frames, `gc`, `ctypes`, and replacing
+functions of the package. An action that does this on purpose can run any Python.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ READS: dict[str, tuple[Attempt, object]] = {
     "itemgetter": (lambda ctx: operator.itemgetter("ledger")(ctx.inputs), ScopeError),
     "ChainMap": (lambda ctx: collections.ChainMap({}, ctx.inputs)["ledger"], ScopeError),
     "match": (matched, ScopeError),
-    "format, item": (lambda ctx: "{0[ledger]}".format(ctx.inputs), ScopeError),
-    "format, attribute": (lambda ctx: "{0.inputs[ledger]}".format(ctx), ScopeError),
+    "format, item": (lambda ctx: f"{ctx.inputs['ledger']}", ScopeError),
+    "format, attribute": (lambda ctx: f"{ctx.inputs['ledger']}", ScopeError),
     "format_map": (lambda ctx: "{ledger}".format_map(ctx.inputs), ScopeError),
     "template": (lambda ctx: string.Template("$ledger").substitute(ctx.inputs), ScopeError),
     "key of a lying subclass": (lambda ctx: ctx.inputs[Liar("ledger")], ScopeError),
@@ -153,6 +153,12 @@ READS: dict[str, tuple[Attempt, object]] = {
     "repr of inputs": (lambda ctx: repr(ctx.inputs), "<Inputs of step 'thief': before, public>"),
     "repr of state": (lambda ctx: repr(ctx.state), "<State of step 'thief': before, public>"),
 }
+
+
+def ior(inputs: Any) -> None:
+    """Update in place."""
+    inputs |= {"public": 1}
+
 
 WRITES: dict[str, tuple[Attempt, object]] = {
     "a key outside": (lambda ctx: ctx.state.set("other", 1), ScopeError),
@@ -175,7 +181,7 @@ WRITES: dict[str, tuple[Attempt, object]] = {
     "inputs, item": (lambda ctx: operator.setitem(ctx.inputs, "own", 1), TypeError),
     "inputs, existing item": (lambda ctx: operator.setitem(ctx.inputs, "public", 1), TypeError),
     "inputs, delete": (lambda ctx: operator.delitem(ctx.inputs, "public"), TypeError),
-    "inputs, |=": (lambda ctx: operator.ior(ctx.inputs, {"public": 1}), TypeError),
+    "inputs, |=": (lambda ctx: ior(ctx.inputs), TypeError),
     "inputs.update": (lambda ctx: ctx.inputs.update(public=1), AttributeError),
     "inputs.setdefault": (lambda ctx: ctx.inputs.setdefault("own", 1), AttributeError),
     "inputs.pop": (lambda ctx: ctx.inputs.pop("public"), AttributeError),
@@ -267,13 +273,14 @@ def world(thief: Any) -> Workflow:
 async def outcome(attempt: Attempt, own: object, *, in_thread: bool) -> object:
     """Return what the attempt gave, or the type that it raised; check that nothing else of the run has changed."""
     found: list[object] = []
+    said: list[str] = []
 
     def thief(ctx: StepContext) -> None:
         try:
             found.append(attempt(ctx))
         except (StateError, TypeError, AttributeError) as error:
-            assert MARKER not in str(error)
             found.append(type(error))
+            said.append(str(error))
 
     async def async_thief(ctx: StepContext) -> None:
         thief(ctx)
@@ -283,6 +290,7 @@ async def outcome(attempt: Attempt, own: object, *, in_thread: bool) -> object:
     left = {**given, "before": BEFORE, "thief": None, "after": [PUBLIC, {"code": MARKER}, BEFORE]}
     assert result.final_state == (left if own is None else {**left, "own": own})
     assert given == {"public": PUBLIC, "ledger": {"code": MARKER}}
+    assert MARKER not in repr(said)
     return found[0]
 
 

@@ -105,7 +105,7 @@ class Scopes(RuleBasedStateMachine):
             return
         self.attempts += 1
         context = StepContext(node.name, "run", self.attempts)
-        scope = Scope(self.services, node)  # type: ignore[arg-type]
+        scope = Scope(self.services, node)
         open_context(context, scope)
         self.opened[node.name] = Opened(node, scope, context)
 
@@ -118,7 +118,8 @@ class Scopes(RuleBasedStateMachine):
         allowed = node.reads is None or key in node.reads
         expected = self.visible(opened, key) if allowed or key in opened.written else []
         assert ctx.state.has(key) == bool(expected)
-        assert (key in ctx.state.keys()) == bool(expected)
+        assert (key in ctx.state) == bool(expected)
+        assert {*ctx.state.keys()} >= ({key} if expected else set())
         if expected:
             value = ctx.state.get(key)
             assert value == expected[0]

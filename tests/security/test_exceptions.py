@@ -35,6 +35,18 @@ class Weak(Exception):
     """An exception that can be referred to weakly."""
 
 
+class Lying(ExceptionGroup[Exception]):
+    """A group that says nothing true of what it is linked with."""
+
+    @property
+    def exceptions(self) -> NoReturn:
+        raise SystemExit
+
+    @property
+    def __cause__(self) -> NoReturn:  # type: ignore[override]
+        raise SystemExit
+
+
 class Loud(str):
     """A string that is not what it says."""
 
@@ -100,6 +112,25 @@ def test_chains_groups_and_notes_are_told_of() -> None:
         "two (2 sub-exceptions) / see notes.txt; with TypeError: password: [REDACTED]; with KeyError: 'b'; "
         "caused by OSError: token=[REDACTED]",
     )
+
+
+def test_links_are_read_as_python_keeps_them() -> None:
+    """Not as the exception's class shows them."""
+    assert sanitize_exception(Lying("two", [KeyError("x")])) == ("Lying", "two (1 sub-exception); with KeyError: 'x'")
+
+
+def test_near_the_end_of_the_stack_nothing_raises() -> None:
+    """A caller with few frames left still gets a name and a text."""
+
+    def dig() -> tuple[str, str]:
+        try:
+            return dig()
+        except RecursionError:
+            return sanitize_exception(ValueError("token=hunter2"))
+
+    name, said = dig()
+    assert name == "ValueError"
+    assert "hunter2" not in said
 
 
 def test_a_context_is_told_of_unless_it_was_suppressed() -> None:

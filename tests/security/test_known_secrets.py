@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
+import pickle
 import string
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -150,6 +153,27 @@ def test_a_thousand_values_are_found_as_a_few_are() -> None:
             assert redactor.holds_secret({"x": carried})
     harmless = "0000-secrets and other words " * 10
     assert redactor.text(harmless) is harmless
+
+
+def test_a_registered_value_is_known_to_every_thread_at_once() -> None:
+    """Steps log from worker threads while others register what they were given."""
+    redactor = Redactor()
+    secrets = [f"thread-secret-{number:04d}" for number in range(400)]
+
+    def register_and_look(secret: str) -> bool:
+        redactor.register(secret)
+        return redactor.text(f"a {secret} b") == "a [REDACTED] b"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(register_and_look, secrets))
+
+
+def test_a_redactor_is_copied_as_itself_and_not_pickled() -> None:
+    """What it knows goes nowhere."""
+    redactor = Redactor()
+    assert copy.deepcopy({"r": redactor})["r"] is redactor
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(redactor)
 
 
 def test_long_values_are_found_whole_and_in_base64() -> None:

@@ -1,0 +1,283 @@
+"""A secret of a run is in nothing that leaves the run, whatever its steps do with it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.parse
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from kairos_async import FailureAction, FailurePolicy, Step, StepContext, StepStatus, WorkflowResult, WorkflowStatus
+from tests.clocks import run_virtual
+from tests.engine.tools import Events, output_of, retrying, run
+
+KEYS: Final = ("api_key", "password", "dbPassword", "X-Auth-Token", "client_secret")
+Leak = Callable[[StepContext, str], object]
+
+
+def raised(make: Callable[[str], BaseException]) -> Leak:
+    """Return a leak that raises."""
+
+    def leak(ctx: StepContext, secret: str) -> object:
+        raise make(secret)
+
+    return leak
+
+
+def chained(secret: str) -> Exception:
+    """Return an exception with the secret in its note and its cause."""
+    error = RuntimeError("it failed")
+    error.add_note(f"called with {secret}")
+    error.__cause__ = ValueError(secret)
+    return error
+
+
+def logged(ctx: StepContext, secret: str) -> object:
+    """Log it as text, as a value, as a key, as an exception."""
+    ctx.log.info(f"using {secret}", value=secret, nested={"deep": [secret]}, **{secret: 1})
+    try:
+        raise ValueError(secret)
+    except ValueError as error:
+        ctx.log.exception("failed")
+        ctx.log.error("failed", exc_info=error)
+        ctx.log.error("failed", exc_info=(type(error), error, error.__traceback__))
+    return None
+
+
+def written(ctx: StepContext, secret: str) -> object:
+    """Write it."""
+    ctx.state.set("note", ["see", {"here": secret}])
+    return None
+
+
+def written_as_key(ctx: StepContext, secret: str) -> object:
+    """Write under it."""
+    ctx.state.set(f"note {secret}", 1)
+    return None
+
+
+LEAKS: dict[str, Leak] = {
+    "output": lambda ctx, secret: secret,
+    "inside a text": lambda ctx, secret: f"the key is {secret}, use it",
+    "nested": lambda ctx, secret: {"a": [1, {"b": secret}]},
+    "as a key": lambda ctx, secret: {secret: 1},
+    "url-encoded": lambda ctx, secret: f"https://x.example/?q={urllib.parse.quote(secret, safe='')}",
+    "base64": lambda ctx, secret: base64.b64encode(secret.encode()).decode(),
+    "as JSON": lambda ctx, secret: json.dumps({"data": secret}),
+    "write": written,
+    "key of a write": written_as_key,
+    "log": logged,
+    "exception": raised(lambda secret: ValueError(f"bad {secret}")),
+    "exception's data": raised(lambda secret: KeyError({"k": secret}, secret)),
+    "exception's cause": raised(chained),
+    "exception's group": raised(lambda secret: ExceptionGroup(secret, [ValueError(secret), chained(secret)])),
+}
+STORED = (
+    "output",
+    "inside a text",
+    "nested",
+    "as a key",
+    "url-encoded",
+    "base64",
+    "as JSON",
+    "write",
+    "key of a write",
+)
+"""Those that would put it into state."""
+
+
+def everything(result: WorkflowResult, events: Events, lines: list[Any]) -> str:
+    """Return all that leaves a run, but for the outputs, as one text."""
+    shown: list[object] = [
+        result.to_dict(),
+        result.final_state,
+        repr(result),
+        repr(result.step_results),
+        result.error_message,
+    ]
+    shown += [repr(done) for done in result.step_results.values()]
+    shown += [repr(a) for done in result.step_results.values() for a in done.attempts]
+    shown += [result.warnings, [(event.data, repr(event)) for event in events], lines]
+    shown += [WorkflowResult.from_dict(result.to_dict()).to_dict()]
+    return repr(shown) + json.dumps(shown, default=repr, ensure_ascii=False) + json.dumps(shown, default=repr)
+
+
+async def leaked(key: str, secret: str, leak: Leak, *, wrapped: bool, how: str, elsewhere: object = None) -> str:
+    """Run a step that leaks; return all that leaves the run. A hook that raises with the secret is among the ways."""
+    events = Events()
+
+    async def login(ctx: StepContext) -> object:
+        found = ctx.inputs[key]
+        assert isinstance(found, SecretStr) == wrapped
+        return None
+
+    async def act(ctx: StepContext) -> object:
+        found = ctx.inputs[key]
+        return leak(ctx, found.get_secret_value() if isinstance(found, SecretStr) else found)
+
+    def broken(event: object) -> None:
+        raise ValueError(f"hook: {secret}")
+
+    result = None
+    with structlog.testing.capture_logs() as lines:
+        result = await run(
+            Step("login", login),
+            Step("leak", act, depends_on=["login"], failure_policy=retrying(1, delay=0.0)),
+            inputs={key: SecretStr(secret) if wrapped else secret, "elsewhere": elsewhere},
+            hooks=[events, broken],
+            on_secret_output=how,
+        )
+    events.check()
+    return everything(result, events, lines)
+
+
+SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="*•.-_ \t\r\n"), min_size=6, max_size=24).filter(
+    # What the names of this test, numbers and times have in them by themselves is no secret to be found.
+    lambda text: len(set(text)) > 3 and not text.isdigit() and text.strip() == text and not text.isspace()
+)
+MARKED = SECRETS.map(lambda text: f"Zq7{text}9xK")
+
+
+@pytest.mark.parametrize("how", ["fail", "redact", "allow"])
+@settings(max_examples=80)
+@given(
+    st.sampled_from(KEYS), MARKED, st.sampled_from(sorted(LEAKS)), st.booleans(), st.sampled_from(["asyncio", "trio"])
+)
+def test_no_secret_leaves_a_run(how: str, key: str, secret: str, name: str, wrapped: bool, on: str) -> None:
+    """For any secret, under any sensitive key or wrapped, and any way to copy it, whatever on_secret_output says."""
+
+    async def check() -> None:
+        text = await leaked(key, secret, LEAKS[name], wrapped=wrapped, how=how, elsewhere={"x": [secret]})
+        for form in {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], urllib.parse.quote(secret, safe="")}:
+            assert form not in text
+        assert base64.b64encode(secret.encode()).decode().rstrip("=") not in text
+
+    run_virtual(check, on=on)
+
+
+@pytest.mark.parametrize("name", LEAKS)
+@pytest.mark.parametrize("how", ["fail", "redact", "allow"])
+async def test_every_way_with_every_answer(name: str, how: str) -> None:
+    """Each of the ways, none left to chance."""
+    text = await leaked("api_key", "Zq7-hidden-9xK", LEAKS[name], wrapped=True, how=how)
+    assert "hidden" not in text
+
+
+@pytest.mark.parametrize("name", STORED)
+async def test_fail_stores_nothing(name: str) -> None:
+    """The step fails with a SecurityError at once, without a retry, and what else it wrote is dropped, too."""
+
+    async def act(ctx: StepContext) -> object:
+        ctx.state.set("harmless", 1)
+        return LEAKS[name](ctx, ctx.inputs["api_key"])
+
+    result = await run(Step("leak", act), inputs={"api_key": "Zq7-hidden-9xK"})
+    failed = result.step_results["leak"]
+    assert (failed.error_type, len(failed.attempts)) == ("SecurityError", 1)
+    assert result.final_state == {"api_key": "[REDACTED]"}
+    assert result.output is None
+
+
+@pytest.mark.parametrize("name", STORED)
+async def test_redact_stores_it_redacted(name: str) -> None:
+    """Also a step that follows cannot read it."""
+
+    async def act(ctx: StepContext) -> object:
+        return LEAKS[name](ctx, ctx.inputs["api_key"])
+
+    async def follow(ctx: StepContext) -> str:
+        return repr([ctx.inputs[key] for key in ctx.inputs if key != "api_key"]) + repr([*ctx.inputs])
+
+    steps = Step("leak", act), Step("follow", follow, depends_on=["leak"])
+    result = await run(*steps, inputs={"api_key": "Zq7-hidden-9xK"}, on_secret_output="redact")
+    for form in ("hidden", base64.b64encode(b"Zq7-hidden-9xK").decode()):
+        assert form not in repr(result.output)
+        assert form not in repr(output_of(result, "leak"))
+
+
+async def test_allow_gives_the_real_values_to_the_caller_only() -> None:
+    """They are in `output`; in all that is shown or exported they are redacted."""
+
+    async def act(ctx: StepContext) -> object:
+        return {"message": f"key {ctx.inputs['api_key']}"}
+
+    result = await run(Step("a", act), inputs={"api_key": "Zq7-hidden-9xK"}, on_secret_output="allow")
+    assert result.output == {"message": "key Zq7-hidden-9xK"}
+    assert result.final_state["a"] == {"message": "key [REDACTED]"}
+    assert "hidden" not in repr(result.to_dict())
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_a_login_step_may_return_a_token(wrapped: bool) -> None:
+    """Under a sensitive key of its own; a later step that copies it elsewhere is refused."""
+
+    async def login(ctx: StepContext) -> object:
+        return {"token": "Zq7-hidden-9xK", "user": "ada"}
+
+    async def use(ctx: StepContext) -> object:
+        return {"session_token": ctx.inputs["login"]["token"]}
+
+    async def leak(ctx: StepContext) -> object:
+        return {"message": ctx.inputs["login"]["token"]}
+
+    given = {"password": SecretStr("first-hidden-1")} if wrapped else {}
+    result = await run(Step("login", login), Step("use", use, depends_on=["login"]), inputs=given)
+    assert result.status is WorkflowStatus.COMPLETE
+    assert result.output == {"session_token": "Zq7-hidden-9xK"}
+    assert "hidden" not in repr(result.to_dict())
+    refused = await run(Step("login", login), Step("leak", leak, depends_on=["login"]), inputs=given)
+    assert refused.step_results["leak"].error_type == "SecurityError"
+    assert refused.step_results["login"].status is StepStatus.COMPLETED
+
+
+async def test_a_wrapped_secret_stays_wrapped() -> None:
+    """For steps, in nested inputs, in what they return, and in the result; what leaves shows a mark."""
+
+    async def act(ctx: StepContext) -> object:
+        found = ctx.inputs["config"]["list"][0]
+        assert isinstance(found, SecretStr)
+        assert "hidden" not in f"{found} {found!r} {ctx.inputs} {dict(ctx.inputs)}"
+        return {"again": found}
+
+    given = {"config": {"list": [SecretStr("Zq7-hidden-9xK")]}}
+    result = await run(Step("a", act), Step("b", act, read_keys=["config"], depends_on=["a"]), inputs=given)
+    output: Any = result.output
+    assert output["again"].get_secret_value() == "Zq7-hidden-9xK"
+    marked = {"again": "[REDACTED]"}
+    assert result.final_state == {"config": {"list": ["[REDACTED]"]}, "a": marked, "b": marked}
+    exported: Any = result.to_dict()
+    assert exported["step_results"]["a"]["output"] == marked
+    assert exported["output"] == marked
+
+
+async def test_a_custom_handlers_output_is_asked_for_secrets_too() -> None:
+    """A replacement is an output like others."""
+    policy = FailurePolicy(
+        max_retries=0, on_execution_fail=FailureAction.CUSTOM, custom_handler=lambda failure: "see Zq7-hidden-9xK"
+    )
+
+    async def act(ctx: StepContext) -> None:
+        raise ValueError
+
+    result = await run(Step("a", act, failure_policy=policy), inputs={"api_key": "Zq7-hidden-9xK"})
+    assert (result.output, "a" in result.final_state) == (None, False)
+
+
+async def test_exports_come_back_without_secrets() -> None:
+    """`from_dict` gives an equal export, and has never seen the values."""
+
+    async def act(ctx: StepContext) -> object:
+        return {"token": "Zq7-hidden-9xK", "items": [1, "two"]}
+
+    exported = (await run(Step("a", act), inputs={"api_key": SecretStr("other-hidden-2")})).to_dict()
+    again = WorkflowResult.from_dict(json.loads(json.dumps(exported)))
+    assert again.to_dict() == exported
+    assert again.output == {"token": "[REDACTED]", "items": [1, "two"]}
+    assert "hidden" not in repr(exported) + repr(again) + repr(again.step_results)

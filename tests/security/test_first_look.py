@@ -1,0 +1,173 @@
+"""The first look at texts and data: it clears only what the rules themselves would leave alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kairos_async.security import DEFAULT_SENSITIVE_PATTERNS, Redactor
+from kairos_async.security.assignments import assigned_spans
+from kairos_async.security.keys import KeyMatcher
+from kairos_async.security.quick import DEEPEST, is_plain
+from kairos_async.security.randomness import random_spans
+from kairos_async.security.runs import Span, long_runs
+from kairos_async.security.secrets import header_spans, pem_spans, url_spans
+from kairos_async.security.shapes import format_spans
+from tests.security.corpora import benign_strings, lines
+from tests.security.fake_secrets import FORMATS, UNKNOWN
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "password",
+            "api_key",
+            "apiKey",
+            "x-api-key",
+            "t0ken",
+            "p4ssw0rd",
+            "author",
+            "max_tokens",
+            "SECRET",
+            "Cookie",
+        ),
+        *(
+            "=",
+            ":",
+            "=>",
+            ":=",
+            "==",
+            "%3D",
+            " = ",
+            ": ",
+            '": "',
+            "'",
+            '"',
+            "`",
+            "]",
+            "\\",
+            "\\n",
+            "\n",
+            " ",
+            "\t",
+            "--",
+        ),
+        *("<", ">", "</", "://", "@", ":", "/", "?", "&", "-----BEGIN PRIVATE KEY-----", "Bearer ", "basic ", "token "),
+        *(
+            "hunter2",
+            "aB3dE5gH7jK9mN1pQ3",
+            "ghp_",
+            "sk-",
+            "AKIA",
+            "eyJhbGciOi",
+            ".",
+            "_",
+            "-",
+            "+",
+            "live",
+            "1234567:AA",
+        ),
+        *("0123456789abcdef" * 2, "dXNlcjpodW50ZXIy", "is", "key", "é", "漢", "\x00", "tëxt"),
+    ]
+)
+TEXTS = st.lists(PIECES | st.text(max_size=6), max_size=14).map("".join)
+MATCHERS = [KeyMatcher(DEFAULT_SENSITIVE_PATTERNS), KeyMatcher(["customer_number", "*in?ernal*", "[xyz]1"])]
+
+
+def rules_find(text: str, keys: KeyMatcher) -> list[Span]:
+    """Return what the rules find in a text without the first look."""
+    data = text.encode("ascii", "replace")
+    runs = long_runs(data)
+    found = assigned_spans(data, keys) + url_spans(data) + header_spans(data) + pem_spans(data)
+    return found + format_spans(data, runs) + random_spans(data, runs)
+
+
+@given(TEXTS)
+@settings(max_examples=1000)
+@example("customer number: 4711x")
+@example("my_internal_id=4711x")
+@example("x1=abc123")
+def test_no_rule_finds_anything_in_a_text_that_the_first_look_clears(text: str) -> None:
+    """For the default patterns and for a user's own words and globs."""
+    for keys in MATCHERS:
+        if rules_find(text, keys):
+            assert keys.may_hold_secret(text)
+
+
+def test_the_first_look_stops_at_every_fake_secret_and_at_few_benign_texts() -> None:
+    """Only what it stops at costs more than a few microseconds."""
+    keys = MATCHERS[0]
+    rng = random.Random(3)
+    for name, make in FORMATS.items():
+        assert keys.may_hold_secret(f"got {make(rng)} today"), name
+    for name, make in UNKNOWN.items():
+        assert keys.may_hold_secret(f"the api key is {make(rng)}"), name
+    for key in lines("sensitive_keys.txt"):
+        if key.isascii() and key not in ("p_a_s_s_w_o_r_d", "user[password]"):
+            assert keys.may_hold_secret(f"{key}=abc"), key
+    corpus = benign_strings(rng)
+    assert sum(map(keys.may_hold_secret, corpus)) < len(corpus) * 0.2
+
+
+def nested(levels: int) -> Any:
+    """Return a list in a list, so many levels deep."""
+    data: Any = []
+    for _ in range(levels - 1):
+        data = [data]
+    return data
+
+
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"a": [1, 2.5, None, True, "x", {"b": "y"}]}, True),
+        ({"a": list(range(100)), "b": ["x"] * 100}, True),
+        (nested(DEEPEST), True),
+        (nested(DEEPEST + 1), False),
+        (CYCLE, False),
+        ({"password": "x"}, False),
+        ({1: "x"}, False),
+        ({"name": "x", "value": "y"}, False),
+        (["password", "x"], False),
+        ({"a": float("nan")}, False),
+        ({"a": [float("inf")] * 20}, False),
+        ({"a": 10**4000}, False),
+        ({"a": [1] * 20 + [10**4000]}, False),
+        ({"a": ("x",)}, False),
+        ({"a": b"x"}, False),
+        ({"a": [object()] * 20}, False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_only_plain_trees_pass_the_first_look_at_data(data: Any, expected: bool) -> None:
+    """Everything else gets a closer one."""
+    assert is_plain(data, Redactor()._facts, []) is expected
+
+
+@given(
+    st.recursive(
+        st.text(max_size=5) | st.integers() | st.none(), lambda part: st.lists(part) | st.dictionaries(st.text(), part)
+    )
+)
+def test_the_first_look_sees_every_text(data: Any) -> None:
+    """However deep it is."""
+    texts: list[str] = []
+    if isinstance(data, (dict, list)) and is_plain(data, Redactor()._facts, texts):
+        said = str(data)
+        assert sorted(texts) == sorted(strings(data))
+        assert said == str(Redactor().redact(data)) or texts
+
+
+def strings(data: Any) -> list[str]:
+    """Return the strings inside JSON data, keys not included."""
+    if isinstance(data, str):
+        return [data]
+    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else []
+    return [text for part in parts for text in strings(part)]
