@@ -48,6 +48,8 @@ class Services(Protocol):
     """What the contexts of one run share."""
 
     @property
+    def run_id(self) -> str: ...
+    @property
     def store(self) -> StateStore: ...
     @property
     def meter(self) -> Meter: ...
@@ -58,11 +60,13 @@ class Services(Protocol):
 class Scope:
     """What one attempt may reach, and what it has written so far: buffered, for its commit."""
 
-    __slots__ = ("log", "node", "run", "size", "sizes", "written")
+    __slots__ = ("index", "log", "node", "number", "run", "size", "sizes", "written")
 
     def __init__(self, run: Services, node: Grant) -> None:
         self.run = run
         self.node = node
+        self.number = 1
+        self.index: int | None = None
         self.written: dict[str, JSONValue] | None = None
         self.sizes: dict[str, int] | None = None
         self.size = 0
@@ -150,7 +154,7 @@ class StepContext:
         """A structlog logger bound to run, step and attempt. What it is given is redacted before it is processed."""
         scope = _scope(self)
         if scope.log is None:
-            scope.log = _bound_logger(self, scope.run.redactor)
+            scope.log = _bound_logger(scope)
         return scope.log
 
     def count_llm_calls(self, n: int = 1) -> None:
@@ -322,12 +326,13 @@ def _check_key(grant: Grant, key: object) -> None:
         raise ScopeError(f"Step {grant.name!r} uses a key of type {type(key).__name__}; keys are plain str.")
 
 
-def _bound_logger(context: StepContext, redactor: Redactor) -> Any:
+def _bound_logger(scope: Scope) -> Any:
     """The host's own structlog configuration with redaction put first; nothing is configured for the host."""
     config = structlog.get_config()
-    bound: dict[str, Any] = {"run_id": context.run_id, "step": context.step_id, "attempt": context.attempt}
-    if context.index is not None:
-        bound["item"] = context.index
+    redactor = scope.run.redactor
+    bound: dict[str, Any] = {"run_id": scope.run.run_id, "step": scope.node.name, "attempt": scope.number}
+    if scope.index is not None:
+        bound["item"] = scope.index
 
     def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         plain = {**event, **bound}

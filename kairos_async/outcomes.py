@@ -7,7 +7,7 @@ import functools
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, cast, overload
 
 from pydantic import Field, GetCoreSchemaHandler, InstanceOf, TypeAdapter
@@ -105,10 +105,10 @@ class ItemOutcomes(Sequence[ItemOutcome]):
             return [self[i] for i in range(*index.indices(len(self)))]
         position = range(len(self))[index]
         if (kept := self._exceptional.get(position)) is not None:
-            return kept
+            return replace(kept, output=read_copy(kept.output))
         duration = self._durations[position]
         attempts = (Attempt(1, AttemptStatus.SUCCESS, duration),)
-        return ItemOutcome(position, StepStatus.COMPLETED, duration, self._outputs[position], attempts)
+        return ItemOutcome(position, StepStatus.COMPLETED, duration, read_copy(self._outputs[position]), attempts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ItemOutcomes) and list(self) == list(other)
@@ -164,22 +164,28 @@ class StepResults(Mapping[str, StepResult]):
     """The results of a run's steps by name, in the order of declaration.
 
     A step that completed at its first attempt is kept as three values and made into a `StepResult` when it is read:
-    making the object costs as much time as everything else that ends a step.
+    making the object costs as much time as everything else that ends a step. Outputs are copied at the first reading,
+    so that changing one changes neither the run's state nor its exports.
     """
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "_read")
 
     def __init__(self, results: Mapping[str, StepResult] | None = None) -> None:
         self._kept: dict[str, StepResult | tuple[JSONValue, float, float]] = dict(results or {})
+        self._read: dict[str, StepResult] = {}
 
     def __getitem__(self, name: str) -> StepResult:
+        if (read := self._read.get(name)) is not None:
+            return read
         kept = self._kept[name]
         if isinstance(kept, tuple):
             output, started_ms, duration_ms = kept
             attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms),)
-            kept = StepResult(name, StepStatus.COMPLETED, output, attempts, None, started_ms, duration_ms)
-            self._kept[name] = kept
-        return kept
+            read = StepResult(name, StepStatus.COMPLETED, read_copy(output), attempts, None, started_ms, duration_ms)
+        else:
+            read = replace(kept, output=read_copy(kept.output))
+        self._read[name] = read
+        return read
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kept)

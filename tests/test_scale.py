@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TypeAlias
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -23,7 +23,6 @@ from kairos_async.engine.run import Run
 
 CONCURRENCY = 20
 NO_RETRY = FailurePolicy(max_retries=0)
-TraceFunction: TypeAlias = Callable[[FrameType, str, object], object]
 OTHER_TASKS = 4
 """Of the test and its backend, and the one in which `run()` was called."""
 
@@ -125,12 +124,12 @@ def counted_lines() -> Iterator[list[int]]:
     count = [0]
     package = str(Path(kairos_async.__file__).parent)
 
-    def see_line(frame: FrameType, event: str, argument: object) -> TraceFunction:
+    def see_line(frame: FrameType, event: str, argument: object) -> Any:
         if event == "line":
             count[0] += 1
         return see_line
 
-    def see_call(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
+    def see_call(frame: FrameType, event: str, argument: object) -> Any:
         return see_line if frame.f_code.co_filename.startswith(package) else None
 
     before = sys.gettrace()

@@ -46,16 +46,21 @@ class SchemaMap:
         """
         nodes = self._expand([self._root], tagged)
         field = declared = ""
+        ended = False  # beyond what the contract declares, depth and shape are the data's choice: the path ends there
         for key in path:
             if tagged and any(len(_union_of(node)) > 1 for node in nodes):
                 nodes = self._expand([branch for node in nodes for branch in _union_of(node)], tagged)
             elif isinstance(key, int):
-                field, declared = f"{field}[{key}]", f"{declared}[]"
                 nodes = self._expand([item for node in nodes for item in _items(node, key)], tagged)
+                ended = ended or not nodes
+                field, declared = f"{field}[{key}]", declared if ended else f"{declared}[]"
             else:
                 known = [sub for node in nodes for sub in _property(node, key)]
-                nodes = self._expand(known or [sub for node in nodes for sub in _undeclared(node)], tagged)
-                field, declared = _join(field, _quoted(key)), _join(declared, _quoted(key) if known else ANY_KEY)
+                below = known or [sub for node in nodes for sub in _undeclared(node)]
+                name = _quoted(key) if known else ANY_KEY
+                field, declared = _join(field, _quoted(key)), declared if ended else _join(declared, name)
+                nodes = self._expand(below, tagged)
+                ended = ended or not below
         return Place(field, declared, tuple(nodes))
 
     def _expand(self, nodes: Sequence[Node], tagged: bool) -> list[Node]:

@@ -33,6 +33,7 @@ async def run_attempt(call: Call, number: int) -> Produced:
     """
     run, node = call.run, call.node
     call.acting = False
+    call.number = number
     item = None if call.index is None else read_copy(call.item)
     context = StepContext(node.name, run.run_id, number, item, call.index, call.feedback)
     if node.observed is None:

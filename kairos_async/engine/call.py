@@ -49,7 +49,7 @@ class Call(Scope):
     a first one that succeeded. `acting` is True while the action itself runs.
     """
 
-    __slots__ = ("acting", "attempts", "deadline", "ended", "feedback", "index", "item", "slot", "started")
+    __slots__ = ("acting", "attempts", "deadline", "ended", "feedback", "item", "slot", "started")
 
     run: RunServices
     node: Node
@@ -72,6 +72,7 @@ class Call(Scope):
         self.deadline = deadline
         self.acting = False
         self.item = item
+        self.number = 1
         self.index = index
         self.attempts: list[Attempt] = []
         self.feedback: dict[str, JSONValue] | None = None

@@ -189,7 +189,7 @@ def _retry_after(error: BaseException) -> float:
 def _feedback(call: Call, error: BaseException, failure: Failure) -> dict[str, JSONValue] | None:
     if not call.node.policy.retry_with_feedback:
         return None
-    return sanitize_retry_context(failure.attempt, failure.kind.value, failure.errors, error)
+    return sanitize_retry_context(failure.attempt + 1, failure.kind.value, failure.errors, error)
 
 
 async def _decide(call: Call, failed: AttemptFailed | None) -> AttemptFailed:

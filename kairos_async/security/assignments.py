@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, KeyMatcher
 from kairos_async.security.runs import Span
@@ -49,7 +49,8 @@ _MASK: Final = re.compile(
 _CODE: Final = re.compile(
     rb"[A-Za-z_][\w.]{0,120}+[(\[{].*|(?:self|os|settings|config|env|args|ctx|request|process|this)\.[\w.]+"
 )
-_WORDS_ONLY: Final = re.compile(rb"(?:[A-Za-z_]?[a-z_]+(?:[A-Z][a-z]+)*|(?:[A-Z][a-z]+)+|[A-Z_]{1,24})" + _PUNCTUATION)
+_WORD: Final = rb"(?:[A-Za-z_]?[a-z_]+(?:[A-Z][a-z]+)*|(?:[A-Z][a-z]+)+|[A-Z_]{1,24})"
+_WORDS_ONLY: Final = re.compile(_WORD + rb"(?:\." + _WORD + rb")*" + _PUNCTUATION)
 _NUMBER: Final = re.compile(rb"[-+]?[\d.,_]{1,15}[.,;:!?)%]*")
 _LETTERS_AND_DIGITS: Final = frozenset(code for code in range(256) if chr(code).isalnum() or code in b"?!@#%^&*")
 _SHORTEST_VALUE: Final = 3
@@ -73,6 +74,15 @@ def assigned_spans(data: bytes, keys: KeyMatcher) -> list[Span]:
     return found
 
 
+class _Key(NamedTuple):
+    """A sensitive key before an operator; `opened_by` is the character before its name."""
+
+    name: bytes
+    level: int
+    is_quoted: bool
+    opened_by: bytes
+
+
 def _after_operators(data: bytes, keys: KeyMatcher, found: list[Span]) -> None:
     done = 0
     # From the operators backwards: there are far fewer of them than of words that could be keys.
@@ -81,16 +91,15 @@ def _after_operators(data: bytes, keys: KeyMatcher, found: list[Span]) -> None:
         if place < done:
             continue
         before = data[max(0, place - _LONGEST_KEY - 8) : place].rstrip(b" \t")
-        key = before.rstrip(b"\"'`]\\")
-        name = key.translate(_KEY_CHARACTERS).rpartition(b" ")[2]
+        bare = before.rstrip(b"\"'`]\\")
+        name = bare.translate(_KEY_CHARACTERS).rpartition(b" ")[2]
         if len(name) < 2:
             continue
         level = _level(name, keys)
         operator = _OPERATOR.match(data, place) if level else None
         if operator:
-            quoted = len(key) < len(before)
-            tight = operator[1] != b":" and not operator[2] and data[place - 1 : place] not in b" \t"
-            span = _value(data, operator, level, is_cookie=b"cookie" in name.lower(), quoted=quoted, tight=tight)
+            opened_by = bare[-len(name) - 1 : -len(name)]
+            span = _value(data, operator, _Key(name, level, len(bare) < len(before), opened_by))
             if span:
                 found.append(span)
                 done = span[1]
@@ -101,15 +110,15 @@ def _level(name: bytes, keys: KeyMatcher) -> int:
     return keys.of_bytes[name]
 
 
-def _value(
-    data: bytes, operator: re.Match[bytes], level: int, *, is_cookie: bool, quoted: bool, tight: bool
-) -> Span | None:
+def _value(data: bytes, operator: re.Match[bytes], key: _Key) -> Span | None:
     start = operator.end()
     quote = _QUOTE.match(data, start)
     if quote:
+        if quote[0] == key.opened_by and not key.is_quoted and not operator[2]:
+            return None  # it closes the text that ends in the key, as in "Password:"
         end = _closing(data, quote.end(), quote[1])
         return (quote.end(), end) if _is_value(data[quote.end() : end]) else None
-    if is_cookie and operator[1] == b":":
+    if operator[1] == b":" and b"cookie" in key.name.lower():
         return _line_rest(data, start)
     scheme = _SCHEME.match(data, start)
     if scheme:
@@ -118,12 +127,12 @@ def _value(
     if not found:
         return None
     end = _trimmed(data, start, found.end())
-    value = data[start:end]
-    if not (tight or scheme or quoted):
-        return (start, end) if _stands_alone(data, value, end, level) else None
-    return (
-        (start, end) if _is_value(value) and not (_NUMBER.fullmatch(value) and level != SENSITIVE_NUMBER_TOO) else None
-    )
+    is_tight = operator[1] != b":" and not operator[2] and data[operator.start() - 1 : operator.start()] not in b" \t"
+    if is_tight or scheme or key.is_quoted:
+        is_secret = _is_unquoted_value(data[start:end], key)
+    else:
+        is_secret = _stands_alone(data, data[start:end], end, key)
+    return (start, end) if is_secret and operator[1] != b"==" else None
 
 
 def _closing(data: bytes, start: int, quote: bytes) -> int:
@@ -159,6 +168,15 @@ def _is_value(value: bytes) -> bool:
     return not (_FREE_TEXT.fullmatch(value) or _MASK.fullmatch(value) or _CODE.fullmatch(value))
 
 
+def _is_unquoted_value(value: bytes, key: _Key) -> bool:
+    """Whether a value without quotes can be a secret: no number that counts, no name that repeats the key's."""
+    if _NUMBER.fullmatch(value) and key.level != SENSITIVE_NUMBER_TOO:
+        return False
+    # `token=token` and `token = self.user.token` are code.
+    repeated = value.rpartition(b".")[2].strip(b"_").lower() == key.name.rpartition(b".")[2].strip(b"_").lower()
+    return not repeated and _is_value(value)
+
+
 def _is_telling(value: bytes) -> bool:
     """Whether a value is one although it stands in prose: it has a digit, a symbol or odd capitals."""
     if len(value) < _SHORTEST_VALUE or not _is_value(value):
@@ -166,11 +184,12 @@ def _is_telling(value: bytes) -> bool:
     return not _WORDS_ONLY.fullmatch(value)
 
 
-def _stands_alone(data: bytes, value: bytes, end: int, level: int) -> bool:
+def _stands_alone(data: bytes, value: bytes, end: int, key: _Key) -> bool:
     """Whether a value after a colon or a spaced `=` is a secret: it looks like one, or the line ends with it."""
+    is_code = key.level == SENSITIVE_NUMBER_TOO
     if _NUMBER.fullmatch(value):
-        return level == SENSITIVE_NUMBER_TOO and len(value) >= _SHORTEST_VALUE
+        return is_code and len(value) >= _SHORTEST_VALUE
     if _is_telling(value):
         return True
     at_end = end == len(data) or data[end : end + 1] in b"\r\n"
-    return at_end and level == SENSITIVE_NUMBER_TOO and len(value) >= _SHORTEST_VALUE * 2 and _is_value(value)
+    return at_end and is_code and len(value) >= _SHORTEST_VALUE * 2 and _is_unquoted_value(value, key)

@@ -47,6 +47,10 @@ _COMMON_PAIRS: Final = frozenset(
         "un ut su",
     )
 )
+_FEWEST_CHANGES: Final = 0.15
+"""The share of places at which small letters, capitals and digits change; random text has 0.4 to 0.6."""
+_FEWEST_CHANGES_WITHOUT_DIGITS: Final = 0.38
+"""`NamesInCamelCase` have up to a third."""
 _MOST_COMMON_PAIRS: Final = 0.34
 """The share of common English letter pairs above which a token is taken for words; random letters have about 0.13."""
 
@@ -97,7 +101,7 @@ def looks_random(token: bytes) -> bool:
         return False
     kinds = ["d" if char.isdigit() else "u" if char.isupper() else "l" for char in text if char.isalnum()]
     changes = sum(kinds[place] != kinds[place - 1] for place in range(1, len(kinds)))
-    if changes < len(kinds) * 0.15:
+    if changes < len(kinds) * (_FEWEST_CHANGES if digits >= 2 else _FEWEST_CHANGES_WITHOUT_DIGITS):
         return False
     lower = text.lower()
     pairs = [lower[place : place + 2] for place in range(len(lower) - 1)]

@@ -10,25 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kairos_async import (
-    SKIP,
-    FailureAction,
     FailurePolicy,
     ForeachPolicy,
-    ItemOutcomes,
     Step,
     StepContext,
     StepStatus,
-    WorkflowResult,
     WorkflowStatus,
 )
 from tests.clocks import BACKENDS, run_virtual
+from tests.engine.items import follows, items_of
 from tests.engine.tools import (
     NO_RETRY,
     SKIPPING,
     Clocked,
-    Events,
     chance,
-    open_contexts,
     others,
     output_of,
     returns,
@@ -37,22 +32,6 @@ from tests.engine.tools import (
 )
 
 PARTIAL, ALL, FAST = ForeachPolicy.ALLOW_PARTIAL, ForeachPolicy.REQUIRE_ALL, ForeachPolicy.FAIL_FAST
-
-
-def items_of(result: WorkflowResult, step: str = "each") -> ItemOutcomes:
-    """Return the outcomes of a foreach's items."""
-    items = result.step_results[step].items
-    assert items is not None
-    return items
-
-
-async def follows(ctx: StepContext) -> object:
-    """Do what the item says: wait, fail so many times, skip, return."""
-    plan: Any = ctx.item
-    await anyio.sleep(plan.get("takes", 0))
-    if ctx.attempt <= plan.get("failures", 0):
-        raise ValueError(f"item {ctx.index}, attempt {ctx.attempt}")
-    return SKIP if plan.get("skip") else plan.get("value", ctx.index)
 
 
 async def test_outputs_are_in_the_order_of_the_items() -> None:
@@ -97,51 +76,6 @@ async def test_allow_partial_completes_with_none_in_the_failed_places() -> None:
     assert items_of(result)[1].error_type == "ValueError"
     result = await run(each, inputs={"items": [{"failures": 9}] * 3})
     assert (result.status, result.output) == (WorkflowStatus.COMPLETE, [None] * 3)
-
-
-async def test_fail_fast_cancels_the_others_and_fails() -> None:
-    """Those under way are cancelled and awaited, those to come never start."""
-    items: list[object] = [{"takes": 1}, {"takes": 2, "failures": 9}, {"takes": 50}, {"takes": 50}]
-    events = Events()
-    result = await run(
-        Step("each", follows, foreach="items", foreach_policy=FAST, max_concurrency=3, failure_policy=NO_RETRY),
-        inputs={"items": items},
-        hooks=[events],
-    )
-    assert anyio.current_time() == 2
-    assert result.error_message == "item 1, attempt 1"
-    expected = ["completed", "failed_final", "cancelled", "cancelled"]
-    assert [item.status for item in items_of(result)] in (expected, [*expected[:3], "skipped"])
-    assert open_contexts() == 0
-    events.check()
-
-
-@pytest.mark.parametrize("slots", [1, 2, None])
-@pytest.mark.parametrize("action", [FailureAction.SKIP, FailureAction.ABORT])
-async def test_fail_fast_while_other_items_wait_for_a_retry(action: FailureAction, slots: int | None) -> None:
-    """The waiting is cut short, and the run goes on as the policy says."""
-
-    async def answer(failure: Any) -> FailureAction:
-        return FailureAction.REPLAN if "1" in failure.error_message[:6] else FailureAction.RETRY
-
-    policy = FailurePolicy(
-        max_retries=5,
-        retry_delay=50,
-        on_execution_fail=FailureAction.CUSTOM,
-        custom_handler=answer,
-        fallback_action=action,
-    )
-    result = await run(
-        Step("each", follows, foreach="items", foreach_policy=FAST, failure_policy=policy),
-        Step("after", returns("ran"), depends_on=["each"]),
-        inputs={"items": [{"failures": 9}, {"takes": 1, "failures": 9}, {"failures": 9}]},
-        max_concurrency=slots,
-        within=1000,
-    )
-    assert anyio.current_time() <= 2
-    skipped = action is FailureAction.SKIP
-    expected = {"each": "skipped" if skipped else "failed_final", "after": "completed" if skipped else "skipped"}
-    assert statuses(result) == expected
 
 
 async def test_each_item_has_its_own_attempts() -> None:

@@ -14,9 +14,7 @@ from kairos_async import (
     SKIP,
     ConfigError,
     ExecutionError,
-    Failure,
     FailureAction,
-    FailureKind,
     FailurePolicy,
     KairosError,
     PolicyError,
@@ -39,12 +37,8 @@ from tests.engine.tools import (
     returns,
     run,
     statuses,
+    tries,
 )
-
-
-def tries(result: Any, step: str = "a") -> int:
-    """Return how often the step's action was called."""
-    return len(result.step_results[step].attempts)
 
 
 async def test_the_policy_of_the_step_wins_over_the_workflows_and_that_over_the_defaults() -> None:
@@ -321,123 +315,6 @@ async def test_any_annotation_is_a_contract_and_types_are_strict(annotation: obj
     assert (await run(Step("a", returns(good), output_contract=annotation))).output == good
     result = await run(Step("a", returns(bad), output_contract=annotation, failure_policy=NO_RETRY))
     assert result.error_type == "ValidationError"
-
-
-def asked(answers: list[Any], seen: list[Failure]) -> Any:
-    """Return a custom handler that gives these answers, one a call."""
-
-    async def handler(failure: Failure) -> Any:
-        seen.append(failure)
-        return answers.pop(0)
-
-    return handler
-
-
-def custom(answers: list[Any], seen: list[Failure], **more: Any) -> FailurePolicy:
-    """Return a policy that asks for these answers."""
-    return retrying(
-        2,
-        on_execution_fail=FailureAction.CUSTOM,
-        on_validation_fail=FailureAction.CUSTOM,
-        custom_handler=asked(answers, seen),
-        **more,
-    )
-
-
-@pytest.mark.parametrize("answer", ["text", {"a": [1]}, 0, None, [], False, "skip"])
-async def test_custom_a_replacement_output_completes_the_step(answer: Any) -> None:
-    """Any JSON value, passed through the contract like the step's own; a str is never an action."""
-    seen: list[Failure] = []
-    result = await run(Step("a", raises(ValueError("x")), failure_policy=custom([answer], seen)))
-    assert (statuses(result), result.output) == ({"a": "completed"}, answer)
-    (failure,) = seen
-    assert (failure.step, failure.kind, failure.error_type, failure.attempt) == ("a", "execution", "ValueError", 1)
-
-
-async def test_custom_a_replacement_that_breaks_the_contract_fails_the_step() -> None:
-    """It is not asked for again."""
-    seen: list[Failure] = []
-    step = Step("a", raises(ValueError("x")), output_contract=int, failure_policy=custom(["text"], seen))
-    result = await run(step)
-    assert (result.error_type, len(seen), tries(result)) == ("ValidationError", 1, 1)
-    result = await run(Step("a", raises(ValueError("x")), failure_policy=custom([{1}], seen)))
-    assert result.error_type == "StateError"
-
-
-async def test_custom_each_action_can_be_the_answer() -> None:
-    """SKIP, ABORT, REPLAN and RETRY do what they do in a policy."""
-    seen: list[Failure] = []
-
-    async def planner(request: object) -> list[Step]:
-        return [Step("b", returns("planned"))]
-
-    def bad(*answers: Any) -> Step:
-        return Step("a", flaky(1, takes=1), failure_policy=custom([*answers], seen))
-
-    assert statuses(await run(bad(FailureAction.SKIP))) == {"a": "skipped"}
-    assert statuses(await run(bad(FailureAction.ABORT))) == {"a": "failed_final"}
-    assert statuses(await run(bad(FailureAction.REPLAN), planner=planner)) == {"b": "completed"}
-    assert statuses(await run(bad(FailureAction.RETRY))) == {"a": "completed"}
-    no_planner = await run(bad(FailureAction.REPLAN))
-    assert (no_planner.status, statuses(no_planner)) == (WorkflowStatus.FAILED, {"a": "failed_final"})
-
-
-async def test_custom_the_sentinel_skip_skips_the_step() -> None:
-    """As it does when the action returns it; it is never stored as text."""
-    result = await run(Step("a", raises(ValueError), failure_policy=custom([SKIP], [])))
-    assert result.final_state == {}
-    assert result.step_results["a"].status in ("skipped", "failed_final")
-
-
-async def test_custom_the_answer_retry_is_bounded_by_max_retries() -> None:
-    """Then the fallback; the handler is asked after each attempt."""
-    seen: list[Failure] = []
-    result = await run(Step("a", raises(ValueError), failure_policy=custom([FailureAction.RETRY] * 9, seen)))
-    assert (tries(result), result.status) == (3, WorkflowStatus.FAILED)
-    assert [failure.attempt for failure in seen] == [1, 2, 3]
-
-
-async def test_custom_the_answer_retry_does_not_retry_what_cannot_get_better() -> None:
-    """Not even if the handler says so."""
-    seen: list[Failure] = []
-    result = await run(Step("a", raises(ConfigError("no")), failure_policy=custom([FailureAction.RETRY] * 9, seen)))
-    assert (tries(result), len(seen), result.error_type) == (1, 1, "ConfigError")
-
-
-async def test_custom_as_the_fallback_is_asked_when_the_retries_are_used_up() -> None:
-    """Once."""
-    seen: list[Failure] = []
-    policy = retrying(2, fallback_action=FailureAction.CUSTOM, custom_handler=asked(["instead"], seen))
-    result = await run(Step("a", raises(ValueError), failure_policy=policy))
-    assert (result.output, tries(result), len(seen)) == ("instead", 3, 1)
-    policy = retrying(1, fallback_action=FailureAction.CUSTOM, custom_handler=asked([FailureAction.RETRY] * 9, seen))
-    result = await run(Step("a", raises(ValueError), failure_policy=policy))
-    assert (result.status, tries(result)) == (WorkflowStatus.FAILED, 2)
-
-
-async def test_custom_of_an_item_knows_its_index() -> None:
-    """And its answer is that item's output."""
-    seen: list[Failure] = []
-    policy = custom(["zero", "one"], seen)
-    result = await run(
-        Step("each", raises(ValueError), foreach="items", max_concurrency=1, failure_policy=policy),
-        inputs={"items": ["x", "y"]},
-    )
-    assert [failure.item for failure in seen] == [0, 1]
-    assert result.output == ["zero", "one"]
-
-
-async def test_custom_answers_that_make_no_sense_abort() -> None:
-    """Asking to be asked again is one."""
-    result = await run(Step("a", raises(ValueError), failure_policy=custom([FailureAction.CUSTOM], [])))
-    assert (result.error_type, tries(result)) == ("PolicyError", 1)
-
-
-async def test_a_timeout_is_an_execution_failure_for_the_policy() -> None:
-    """With a kind of its own."""
-    seen: list[Failure] = []
-    await run(Step("a", returns(1, after=9), timeout=1, failure_policy=custom(["x"], seen)))
-    assert seen[0].kind is FailureKind.TIMEOUT
 
 
 async def test_a_policy_survives_its_round_trip_through_json() -> None:

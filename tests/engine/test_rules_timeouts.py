@@ -307,8 +307,8 @@ async def test_retry_context_tells_the_next_attempt_what_the_contract_says() -> 
     seen.clear()
     await run(Step("a", act, output_contract=dict[str, int], failure_policy=policy))
     assert seen[0] is None
-    assert (seen[1]["attempt"], seen[1]["error_type"]) == (1, "validation")
-    assert (seen[2]["attempt"], seen[2]["error_type"], seen[2]["error_class"]) == (2, "execution", "LookupError")
+    assert (seen[1]["attempt"], seen[1]["error_type"]) == (2, "validation")
+    assert (seen[2]["attempt"], seen[2]["error_type"], seen[2]["error_class"]) == (3, "execution", "LookupError")
     assert [text for text in ("IGNORE", "invented", "attacker") if text in repr(seen)] == []
 
 

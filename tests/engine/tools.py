@@ -36,6 +36,11 @@ def retrying(times: int = 2, delay: float = 1.0, **more: Any) -> FailurePolicy:
     return FailurePolicy(**{"max_retries": times, "retry_delay": delay, "retry_backoff": 1, "retry_jitter": 0, **more})
 
 
+def replanning(**more: Any) -> FailurePolicy:
+    """Return a policy that asks the planner at the first failure."""
+    return FailurePolicy(**{"max_retries": 0, "on_execution_fail": FailureAction.REPLAN, **more})
+
+
 def returns(value: object, after: float = 0.0) -> Action:
     """Return an async action that returns the value after so many seconds."""
 
@@ -91,6 +96,11 @@ def checked(result: WorkflowResult) -> WorkflowResult:
 def statuses(result: WorkflowResult) -> dict[str, str]:
     """Return each step's status by name."""
     return {name: str(done.status) for name, done in result.step_results.items()}
+
+
+def tries(result: WorkflowResult, step: str = "a") -> int:
+    """Return how often the step's action was called."""
+    return len(result.step_results[step].attempts)
 
 
 def output_of(result: WorkflowResult, step: str) -> Any:

@@ -22,7 +22,7 @@ from tests.engine.tools import returns
 KEYS = ("x", "y", "z")
 INPUTS = {"x": {"list": ["input"]}, "y": ["input"]}
 VALUES = st.recursive(st.integers(0, 9), lambda inner: st.lists(inner, max_size=2), max_leaves=3)
-SOME_KEYS = st.none() | st.frozensets(st.sampled_from(KEYS))
+SOME_KEYS = st.none() | st.none() | st.frozensets(st.sampled_from(KEYS))
 
 
 @dataclass
@@ -109,11 +109,26 @@ class Scopes(RuleBasedStateMachine):
         open_context(context, scope)
         self.opened[node.name] = Opened(node, scope, context)
 
+    @rule(number=st.integers(0, 4), values=st.dictionaries(st.sampled_from(KEYS), VALUES), output=VALUES)
+    def run_whole(self, number: int, values: dict[str, Any], output: Any) -> None:
+        """Run a step in one go: read everything, write, commit."""
+        self.begin(number)
+        opened = self.opened.get(f"s{number}")
+        if opened is not None:
+            for key in KEYS:
+                self.check_read(opened, key)
+            for key, value in values.items():
+                self.check_write(opened, key, value)
+            self.end(opened, output)
+
     @precondition(lambda self: self.opened)
     @rule(data=st.data(), key=st.sampled_from((*KEYS, "s0", "nothing")))
     def read(self, data: st.DataObject, key: str) -> None:
         """Every way to read agrees with the model; what is read may be changed."""
-        opened = data.draw(st.sampled_from([*self.opened.values()]))
+        self.check_read(data.draw(st.sampled_from([*self.opened.values()])), key)
+
+    def check_read(self, opened: Opened, key: str) -> None:
+        """Compare what the step reads under a key with the model."""
         ctx, node = opened.context, opened.node
         allowed = node.reads is None or key in node.reads
         expected = self.visible(opened, key) if allowed or key in opened.written else []
@@ -137,7 +152,10 @@ class Scopes(RuleBasedStateMachine):
     @rule(data=st.data(), key=st.sampled_from((*KEYS, "s0")), value=VALUES)
     def write(self, data: st.DataObject, key: str, value: Any) -> None:
         """Only declared keys can be written; what was written may be changed afterwards."""
-        opened = data.draw(st.sampled_from([*self.opened.values()]))
+        self.check_write(data.draw(st.sampled_from([*self.opened.values()])), key, value)
+
+    def check_write(self, opened: Opened, key: str, value: Any) -> None:
+        """Write, and tell the model if it was allowed."""
         allowed = key != "s0" and (opened.node.writes is None or key in opened.node.writes)
         try:
             opened.context.state.set(key, value)
@@ -163,7 +181,11 @@ class Scopes(RuleBasedStateMachine):
     @rule(data=st.data(), output=VALUES)
     def commit(self, data: st.DataObject, output: Any) -> None:
         """End an attempt with success: all it wrote is there, or nothing if an unordered step wrote the same key."""
-        opened = self.close(data)
+        self.end(self.opened[data.draw(st.sampled_from([*self.opened]))], output)
+
+    def end(self, opened: Opened, output: Any) -> None:
+        """Commit an attempt, in the store and in the model."""
+        self.close(opened)
         name, above = opened.node.name, self.above(opened.node)
         copied, size = store_copy(output, 10_000, name)
         written = opened.scope.written or {}
@@ -184,14 +206,13 @@ class Scopes(RuleBasedStateMachine):
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         """End an attempt without success: nothing of it is left, and the step may be opened again."""
-        self.close(data)
+        self.close(self.opened[data.draw(st.sampled_from([*self.opened]))])
 
-    def close(self, data: st.DataObject) -> Opened:
-        """Close one of the open attempts."""
-        opened = self.opened.pop(data.draw(st.sampled_from([*self.opened])))
+    def close(self, opened: Opened) -> None:
+        """Close an attempt."""
+        del self.opened[opened.node.name]
         close_context(opened.context)
         self.dead.append(opened.context)
-        return opened
 
     @invariant()
     def the_dead_are_dead(self) -> None:
