@@ -91,7 +91,6 @@ def _commit(call: Call, produced: Produced) -> bool:
         return False
     # The question costs a microsecond; an action that swallowed a cancellation has waited for something first.
     if call.ended - call.started > _WAITED and cancel_pending():
-        run.stopping = True
         return False
     if call.index is None and not produced.skipped:
         run.commit(call.node, produced.output, produced.size, produced.written)

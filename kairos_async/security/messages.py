@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from kairos_async._types import JSONValue
 from kairos_async.security.plain import type_name
@@ -137,8 +137,10 @@ def _linked(error: BaseException) -> list[tuple[str, BaseException]]:
 def _direct_links(error: BaseException) -> list[tuple[str, BaseException]]:
     # Read with the base's own descriptors: a class can put anything in the place of these attributes.
     links: list[tuple[str, BaseException]] = []
-    if isinstance(error, BaseExceptionGroup):
-        links.extend(("with", member) for member in _members(error)[:_MOST_LINKED])
+    if issubclass(type(error), BaseExceptionGroup):
+        links.extend(
+            ("with", member) for member in _members(cast(BaseExceptionGroup[BaseException], error))[:_MOST_LINKED]
+        )
     if (cause := _cause(error)) is not None:
         links.append(("caused by", cause))
     elif (context := _context(error)) is not None and not _is_suppressed(error):
