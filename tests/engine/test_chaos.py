@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -38,12 +38,12 @@ WAYS = ["return"] * 8 + ["fail", "fail", "fail", "skip", "set", "swallow", "canc
 
 @dataclass(frozen=True)
 class Chaos:
-    """One run: a seed decides everything that the other fields do not."""
+    """One run, or as many as share a limiter: a seed decides everything that the other fields do not."""
 
     seed: int
     steps: int
     slots: int | None
-    shared: bool
+    shared: int
     end: str
     at: float
 
@@ -53,7 +53,7 @@ CHAOS = st.builds(
     seed=st.integers(0, 10**6),
     steps=st.integers(1, 9),
     slots=st.sampled_from([1, 2, 3, None]),
-    shared=st.booleans(),
+    shared=st.sampled_from([0, 1, 2, 3]),
     end=st.sampled_from(["", "", "cancel", "timeout"]),
     at=st.integers(0, 40).map(lambda ticks: ticks / 4),
 )
@@ -62,12 +62,13 @@ CHAOS = st.builds(
 class Scene:
     """The steps of one run, and what is seen of it."""
 
-    def __init__(self, chaos: Chaos) -> None:
+    def __init__(self, chaos: Chaos, limiter: Limiter | None, gauge: Gauge) -> None:
         self.chaos = chaos
         self.random = chance(chaos)
-        self.gauge = Gauge()
+        self.gauge = gauge
         self.events = Events()
-        self.limiter = Limiter(chaos.slots) if chaos.slots else None
+        self.limiter = limiter
+        self.result: WorkflowResult | None = None
         self.planned = 0
         self.steps = [
             self.step(f"s{n}", [f"s{k}" for k in range(n) if self.random.random() < 0.3]) for n in range(chaos.steps)
@@ -157,16 +158,20 @@ class Scene:
                 return [*kept, "no step"]
         return [*kept, *new]
 
-    async def run(self) -> WorkflowResult | None:
-        """Run it, and end it as the chaos says. None if it was cancelled."""
-        concurrency = self.limiter if self.chaos.shared else self.chaos.slots
-        workflow = Workflow("w", self.steps, max_concurrency=concurrency, planner=self.planner, hooks=[self.events])
+    async def run(self) -> None:
+        """Run it, and end it as the chaos says. There is no result if it was cancelled."""
+        workflow = Workflow(
+            "w",
+            self.steps,
+            max_concurrency=self.limiter or self.chaos.slots,
+            planner=self.planner,
+            hooks=[self.events],
+        )
         timeout = self.chaos.at + 0.125 if self.chaos.end == "timeout" else None
         with anyio.fail_after(10_000), anyio.CancelScope() as scope:
             if self.chaos.end == "cancel":
                 scope.deadline = anyio.current_time() + self.chaos.at
-            return await workflow.run({"items": [*range(4)]}, timeout=timeout)
-        return None
+            self.result = await workflow.run({"items": [*range(4)]}, timeout=timeout)
 
 
 def needed(step: Step) -> set[str]:
@@ -174,9 +179,8 @@ def needed(step: Step) -> set[str]:
     return {*step.depends_on, *([step.foreach] if step.foreach and step.foreach != "items" else [])}
 
 
-def check_result(scene: Scene, result: WorkflowResult) -> None:
+def check_result(events: Events, result: WorkflowResult) -> None:
     """Check that a result is in itself consistent, and with its events."""
-    events = scene.events
     assert result.status in (WorkflowStatus.COMPLETE, WorkflowStatus.FAILED)
     for name, done in result.step_results.items():
         numbers = [attempt.attempt_number for attempt in done.attempts]
@@ -196,22 +200,25 @@ ENDINGS = {"step_complete", "step_fail", "step_skip", "step_cancel"}
 
 
 async def play(chaos: Chaos) -> None:
-    """Run one scene and check what it leaves."""
-    scene = Scene(chaos)
-    before = others()
-    result = await scene.run()
-    final = scene.events.check()
+    """Run one scene, or some together, and check what they leave."""
+    before, gauge = others(), Gauge()
+    limiter = Limiter(chaos.slots or 4) if chaos.shared else None
+    scenes = [Scene(replace(chaos, seed=chaos.seed + number), limiter, gauge) for number in range(chaos.shared or 1)]
+    async with anyio.create_task_group() as group:
+        for scene in scenes:
+            group.start_soon(scene.run)
     await settled()
     assert others() == before
-    assert open_contexts() == 0
-    assert scene.gauge.running == 0
-    assert chaos.slots is None or scene.gauge.peak <= chaos.slots
-    if scene.limiter is not None:
-        assert scene.limiter.in_use == 0
-        assert "0 runs waiting" in repr(scene.limiter)
-    assert final.data["status"] == (result.status if result else "cancelled")
-    if result is not None:
-        check_result(scene, result)
+    assert (open_contexts(), gauge.running) == (0, 0)
+    assert chaos.slots is None or gauge.peak <= chaos.slots
+    if limiter is not None:
+        assert limiter.in_use == 0
+        assert "0 runs waiting" in repr(limiter)
+    for scene in scenes:
+        final = scene.events.check()
+        assert final.data["status"] == (scene.result.status if scene.result else "cancelled")
+        if scene.result is not None:
+            check_result(scene.events, scene.result)
 
 
 @settings(max_examples=300)

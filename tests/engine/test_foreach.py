@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kairos_async import (
     FailurePolicy,
     ForeachPolicy,
+    StateLimits,
     Step,
     StepContext,
     StepStatus,
@@ -160,6 +161,20 @@ async def test_items_writes_are_stored_when_all_is_done() -> None:
 
     result = await run(Step("each", act, foreach="items"), inputs={"items": ["x", "y", "z"]})
     assert {key: result.final_state[f"from_{key}"] for key in range(3)} == {0: "x", 1: "y", 2: "z"}
+
+
+async def test_items_writes_do_not_count_as_output() -> None:
+    """The limit of one value is for the output; what is written has limits of its own."""
+
+    async def act(ctx: StepContext) -> None:
+        ctx.state.set(f"k{ctx.index}", "x" * 300)
+
+    each = Step("each", act, foreach="items", failure_policy=NO_RETRY)
+    fits = StateLimits(value_bytes=1000, total_bytes=5000)
+    result = await run(each, inputs={"items": [1] * 5}, state_limits=fits)
+    assert result.error_message is None
+    tight = await run(each, inputs={"items": [1] * 5}, state_limits=StateLimits(value_bytes=1000, total_bytes=1500))
+    assert tight.error_type == "StateError"
 
 
 async def test_two_items_that_write_one_key_are_a_conflict() -> None:

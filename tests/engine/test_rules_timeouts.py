@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from kairos_async import (
     FailureAction,
     FailurePolicy,
-    ForeachPolicy,
     KairosError,
     Step,
     StepContext,
@@ -21,7 +20,19 @@ from kairos_async import (
     WorkflowStatus,
 )
 from tests.clocks import run_virtual
-from tests.engine.tools import NO_RETRY, SKIPPING, Clocked, Events, output_of, raises, retrying, returns, run, statuses
+from tests.engine.tools import (
+    NO_RETRY,
+    SKIPPING,
+    Calls,
+    Clocked,
+    Events,
+    output_of,
+    raises,
+    retrying,
+    returns,
+    run,
+    statuses,
+)
 
 
 async def swallows(ctx: StepContext) -> str:
@@ -31,21 +42,6 @@ async def swallows(ctx: StepContext) -> str:
     except BaseException:
         ctx.state.set("late", True)
     return "late"
-
-
-class Calls:
-    """Makes actions that note when they are called, and fail."""
-
-    def __init__(self, error: BaseException | type[BaseException] = ValueError, takes: float = 0) -> None:
-        self.at: list[float] = []
-        self.error = error
-        self.takes = takes
-
-    async def __call__(self, ctx: StepContext) -> None:
-        self.at.append(anyio.current_time())
-        if self.takes:
-            await anyio.sleep(self.takes)
-        raise self.error
 
 
 async def test_an_attempt_has_a_timeout_and_each_one_anew() -> None:
@@ -97,46 +93,6 @@ async def test_a_timeout_error_of_the_actions_own_is_its_own() -> None:
     result = await run(Step("a", raises(TimeoutError("mine")), timeout=5, failure_policy=NO_RETRY))
     assert (result.error_type, result.error_message) == ("TimeoutError", "mine")
     assert [attempt.status for attempt in result.step_results["a"].attempts] == ["failure"]
-
-
-async def test_a_step_has_a_total_timeout() -> None:
-    """Over its attempts: the last one is cut, and the message says what was up."""
-    calls = Calls(takes=2)
-    result = await run(Step("a", calls, total_timeout=7, failure_policy=retrying(9, delay=1)))
-    assert calls.at == [0, 3, 6]
-    assert anyio.current_time() == 7
-    assert result.error_message == "Step 'a' with all its attempts did not finish within 7 s"
-    assert [attempt.status for attempt in result.step_results["a"].attempts] == ["failure", "failure", "timeout"]
-
-
-async def test_no_retry_is_waited_for_that_would_come_after_the_total_timeout() -> None:
-    """The step fails at once, with its last failure."""
-    calls = Calls()
-    result = await run(Step("a", calls, total_timeout=7, failure_policy=retrying(9, delay=5)))
-    assert (calls.at, anyio.current_time(), result.error_type) == ([0, 5], 5, "ValueError")
-
-
-@pytest.mark.parametrize("policy", list(ForeachPolicy))
-async def test_a_foreach_has_a_total_timeout_too(policy: ForeachPolicy) -> None:
-    """Items that are done are kept; those under way and to come fail."""
-    result = await run(
-        Step(
-            "each",
-            returns("x", after=2),
-            foreach="items",
-            max_concurrency=1,
-            total_timeout=5,
-            foreach_policy=policy,
-            failure_policy=NO_RETRY,
-        ),
-        inputs={"items": [*range(4)]},
-    )
-    items = result.step_results["each"].items
-    assert items is not None
-    assert [item.output for item in items] == ["x", "x", None, None]
-    assert anyio.current_time() == 5
-    partial = policy is ForeachPolicy.ALLOW_PARTIAL
-    assert result.status is (WorkflowStatus.COMPLETE if partial else WorkflowStatus.FAILED)
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -131,6 +131,21 @@ class Events(list[Event]):
         return self[-1]
 
 
+class Calls:
+    """Makes actions that note when they are called, and fail."""
+
+    def __init__(self, error: BaseException | type[BaseException] = ValueError, takes: float = 0) -> None:
+        self.at: list[float] = []
+        self.error = error
+        self.takes = takes
+
+    async def __call__(self, ctx: StepContext) -> None:
+        self.at.append(anyio.current_time())
+        if self.takes:
+            await anyio.sleep(self.takes)
+        raise self.error
+
+
 class Gauge:
     """Counts how many actions run at once: `with gauge: ...` around what each of them does."""
 

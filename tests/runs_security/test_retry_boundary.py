@@ -45,6 +45,7 @@ ALTERNATIVES: list[list[list[Broken]]] = [
         [("tags", "type", "a list")],
         [("tags[]", "type", "a string")],
         [("tags[]", *UNICODE)],
+        [("tags[]", "type", "a string"), ("tags[]", *UNICODE)],  # of two items
     ],
     [
         [],
@@ -153,7 +154,7 @@ def check_pieces(seen: list[tuple[bytes, set[str]]], vocabulary: str) -> None:
 
 
 async def test_hostile_outputs_give_what_the_contract_can_say() -> None:
-    """Of 1,100 outputs with instructions as values, keys, types and class names: one of 2,400 known texts."""
+    """Of 1,100 outputs with instructions as values, keys, types and class names: one of 2,880 known texts."""
     seen = await contexts_after(hostile_output, REPORT)
     assert len(seen) > 1_000
     allowed = allowed_of_report()
