@@ -212,6 +212,16 @@ class TaskGraph:
                     pending.append(need)
         return False
 
+    def downstream(self, step: str) -> frozenset[int]:
+        """The positions of all steps that the step of this name is upstream of."""
+        seen: set[int] = set()
+        pending = [self.index[step]]
+        while pending:
+            fresh = set(self.nodes[pending.pop()].successors) - seen
+            seen |= fresh
+            pending.extend(fresh)
+        return frozenset(seen)
+
     def missing_inputs(self, given: Iterable[str]) -> list[str]:
         """What is wrong with a run's inputs, a sentence each: names of steps, and foreach keys that nobody gives."""
         keys = set(given)

@@ -101,13 +101,14 @@ def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:
         return
     ended_by = _ended_by(run, status)
     failed = run.failure.step if run.failure is not None else ""
+    downstream = run.graph.downstream(failed) if failed in run.graph.index else frozenset[int]()
     for node in run.graph.nodes:
         if node.name in run.results:
             continue
         active = run.active.get(node.name)
         if active is not None:
             result = _cancelled(run, active, ended_by)
-        elif failed in run.graph.index and node.upstream(failed):
+        elif node.index in downstream:
             result = StepResult(node.name, StepStatus.SKIPPED, reason=f"step {failed!r}, upstream of it, failed")
         else:
             result = StepResult(node.name, StepStatus.SKIPPED, reason=ended_by)

@@ -19,6 +19,7 @@ from kairos_async.security.shapes import opening
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS, fold
 
 _LEET: Final = {"a": "[a4]", "e": "[e3]", "l": "[l1]", "o": "[o0]", "s": "[s5$]", "t": "[t7]"}
+"""What the digits in `_readings` of a key may stand for (keys.py)."""
 _NAME: Final = r"[A-Za-z0-9_.$-]*"
 _ASSIGNED: Final = _NAME + r"(?:[\\\"'`\]]*[ \t]*(?:[:=]|%3[Dd])|>)"
 _WORD: Final = re.compile(r"[a-z0-9]{2,}")
@@ -52,6 +53,13 @@ def _default_filter() -> Callable[[str], bool]:
         r"[_+~-](?:[A-Za-z0-9]{1,8}[_+~-]){0,3}[A-Za-z0-9]{12}",
     ]
     return matcher("|".join(f"(?:{part})" for part in parts))
+
+
+@functools.lru_cache(maxsize=64)
+def key_filter(phrases: frozenset[str]) -> Callable[[str], bool]:
+    """Return whether one of the phrases can be in a key, given its small letters and digits without what is between."""
+    shapes = ("".join(_LEET.get(char, re.escape(char)) for char in phrase) for phrase in sorted(phrases))
+    return matcher("|".join(shapes) or "[^\\s\\S]")
 
 
 def _assignments(names: Iterable[str]) -> str:

@@ -256,13 +256,13 @@ async def test_a_timed_out_sync_action_is_reported_as_abandoned() -> None:
     refused = threading.Event()
 
     def act(ctx: StepContext) -> None:
-        time.sleep(0.15)
+        time.sleep(0.5)
         try:
             ctx.state.set("k", 1)
         except Exception:
             refused.set()
 
-    result = await run(Step("a", act, timeout=0.05, failure_policy=NO_RETRY))
+    result = await run(Step("a", act, timeout=0.25, failure_policy=NO_RETRY))
     assert "its thread cannot be stopped and was abandoned" in str(result.error_message)
     assert await anyio.to_thread.run_sync(refused.wait, 5)
     assert result.final_state == {}

@@ -150,6 +150,22 @@ async def test_every_slot_comes_back_however_a_run_ends(end: str, slots: int) ->
     assert statuses(await bystander.run()) == {f"v{i}": "completed" for i in range(5)}
 
 
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_a_run_that_ends_while_it_waits_for_a_slot_waits_no_longer(how: str) -> None:
+    """The limiter forgets it at once, while another run still holds the slot."""
+    limiter, clocked = Limiter(1), Clocked()
+    holds = Workflow("holds", [clocked.step("a", 10)], max_concurrency=limiter)
+    waits = Workflow("waits", [clocked.step("b", 10)], max_concurrency=limiter)
+    async with anyio.create_task_group() as group:
+        group.start_soon(holds.run)
+        await anyio.sleep(1)
+        with anyio.move_on_after(2 if how == "cancel" else 100):
+            await waits.run(timeout=2 if how == "timeout" else None)
+        assert anyio.current_time() == 3
+        assert repr(limiter) == "<Limiter: 1 of 1 slots in use, 0 runs waiting>"
+    assert clocked.starts == ["a"]
+
+
 async def test_a_limiter_can_be_used_on_one_loop_after_another() -> None:
     """It keeps nothing of a loop that has ended."""
     limiter = Limiter(2)

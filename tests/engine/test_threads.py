@@ -121,7 +121,7 @@ async def test_a_sync_action_that_outlives_its_timeout_is_abandoned() -> None:
         return "late"
 
     result = await run(
-        Step("a", act, timeout=0.05, failure_policy=SKIPPING), Step("b", returns("on"), depends_on=["a"])
+        Step("a", act, timeout=0.25, failure_policy=SKIPPING), Step("b", returns("on"), depends_on=["a"])
     )
     assert statuses(result) == {"a": "skipped", "b": "completed"}
     assert "its thread cannot be stopped and was abandoned" in str(result.step_results["a"].error_message)
@@ -148,7 +148,7 @@ async def test_a_retry_after_an_abandoned_thread_runs() -> None:
         return ctx.attempt
 
     try:
-        result = await run(Step("a", act, timeout=0.05, failure_policy=retrying(2, delay=0)), max_concurrency=1)
+        result = await run(Step("a", act, timeout=0.25, failure_policy=retrying(2, delay=0)), max_concurrency=1)
     finally:
         gate.open.set()
     assert (result.output, result.status) == (3, WorkflowStatus.COMPLETE)
@@ -159,7 +159,7 @@ async def test_the_timeout_of_a_run_abandons_its_threads() -> None:
     """The run ends in its time; the step is cancelled in the result."""
     gate = Gate()
     try:
-        result = await run(Step("a", gate.action), Step("b", returns(1), depends_on=["a"]), timeout=0.05)
+        result = await run(Step("a", gate.action), Step("b", returns(1), depends_on=["a"]), timeout=0.25)
         assert gate.ended == []
     finally:
         gate.open.set()
@@ -192,6 +192,20 @@ async def test_a_cancellation_waits_for_threads(how: str) -> None:
     assert (limiter.in_use, open_contexts()) == (0, 0)
     if how != "cancel":
         assert statuses(result) == {"a": "cancelled", "b": "failed_final"}
+
+
+@pytest.mark.real_time
+async def test_the_deadline_of_a_scope_around_the_run_abandons_its_threads() -> None:
+    """As the run's own timeout does: a deadline is kept."""
+    gate, limiter = Gate(), Limiter(2)
+    try:
+        with anyio.move_on_after(0.25) as scope:
+            await Workflow("w", [Step("a", gate.action)], max_concurrency=limiter).run()
+        assert gate.ended == []
+    finally:
+        gate.open.set()
+    assert scope.cancelled_caught
+    assert (limiter.in_use, open_contexts()) == (0, 0)
 
 
 @pytest.mark.real_time

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kairos_async.security import DEFAULT_SENSITIVE_PATTERNS, Redactor
 from kairos_async.security.assignments import assigned_spans
-from kairos_async.security.keys import KeyMatcher
+from kairos_async.security.keys import KeyMatcher, _readings
 from kairos_async.security.quick import DEEPEST, is_plain
 from kairos_async.security.randomness import random_spans
 from kairos_async.security.runs import Span, long_runs
@@ -171,3 +171,20 @@ def strings(data: Any) -> list[str]:
         return [data]
     parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else []
     return [text for part in parts for text in strings(part)]
+
+
+NAMES = st.lists(
+    st.sampled_from(
+        ["pass", "word", "Pass", "WORD", "api", "Key", "t0", "ken", "p4ss", "_", "-", ".", "$", "@", "1", "a"]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@given(NAMES | st.text(max_size=12))
+@settings(max_examples=500)
+def test_the_first_look_at_a_key_clears_no_sensitive_one(key: str) -> None:
+    """What it clears, reading the key's words would clear too."""
+    for matcher in MATCHERS:
+        if any(matcher._judge_words(words) for words in _readings(key)):
+            assert matcher._can_match(key)
