@@ -41,7 +41,7 @@ _LONGEST_PHRASE: Final = 32
 _BETWEEN_WORDS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
 _LONGEST_KEY: Final = 512
 """Characters. Of a longer key, which is data, the beginning and the end are judged."""
-_CACHED_KEYS: Final = 16_384
+_CACHED_KEYS: Final = 131_072
 _CACHED_KEY_LENGTH: Final = 128
 
 _Key = TypeVar("_Key", str, bytes)
@@ -51,7 +51,7 @@ class KeyMatcher(dict[str, int]):
     """The verdict on each key: `matcher[key]` is NOT_SENSITIVE, SENSITIVE or SENSITIVE_NUMBER_TOO.
 
     A dict, because the answer is asked for at every key of every event: a known key costs one look-up. It keeps at most
-    16,384 keys of at most 128 characters, so that keys which data invents cannot fill the memory.
+    131,072 keys of at most 128 characters, so that keys which data invents cannot fill the memory.
 
     Args:
         patterns: words and phrases (`"password"`, `"api_key"`, matched word-wise) or globs with `*`, `?` or `[...]`,
