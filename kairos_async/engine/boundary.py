@@ -90,7 +90,7 @@ def accept(call: Call, output: Any) -> Produced:
             if run.on_secret_output is not SecretOutput.ALLOW and run.redactor.holds_secret(key):
                 raise SecurityError(f"{call} writes to a key that holds a secret of this run; nothing of it is stored.")
         written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
-    return Produced(output, size + call.size, written)
+    return Produced(output, size, written, call.size)
 
 
 def _guarded(call: Call, key: str, value: JSONValue) -> JSONValue:

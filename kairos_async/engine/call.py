@@ -88,4 +88,5 @@ class Produced(NamedTuple):
     output: JSONValue
     size: int
     written: dict[str, JSONValue] | None
+    written_size: int = 0
     skipped: bool = False

@@ -45,6 +45,7 @@ class Fanout:
         "_scopes",
         "_size",
         "_writes",
+        "_written_size",
         "items",
         "node",
         "outputs",
@@ -66,7 +67,7 @@ class Fanout:
         self._exceptional: dict[int, ItemOutcome] = {}
         self._failed: dict[int, GaveUp] = {}
         self._limit = node.step.max_concurrency or len(items)
-        self._next = self._running = self._ended = self._size = 0
+        self._next = self._running = self._ended = self._size = self._written_size = 0
         self._queued = False
         self._writes: list[tuple[int, dict[str, JSONValue]]] = []
         self._scopes: set[anyio.CancelScope] | None = (
@@ -137,6 +138,7 @@ class Fanout:
             return
         self.outputs[index] = settled.output
         self._size += settled.size + 8
+        self._written_size += settled.written_size
         if settled.written is not None:
             self._writes.append((index, settled.written))
         self._note(call, StepStatus.SKIPPED if settled.skipped else StepStatus.COMPLETED, None)
@@ -211,4 +213,4 @@ class Fanout:
                     )
                 writers[key] = index
             values.update(written)
-        self.run.commit(self.node, self.outputs, self._size, values or None)
+        self.run.commit(self.node, self.outputs, self._size + self._written_size, values or None)

@@ -93,7 +93,7 @@ def _commit(call: Call, produced: Produced) -> bool:
     if call.ended - call.started > _WAITED and cancel_pending():
         return False
     if call.index is None and not produced.skipped:
-        run.commit(call.node, produced.output, produced.size, produced.written)
+        run.commit(call.node, produced.output, produced.size + produced.written_size, produced.written)
     return True
 
 
@@ -223,7 +223,10 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     assert handler is not None
     call.slot.give_up()
     try:
-        answer = await call_user(call.run, handler, failure)
+        with anyio.CancelScope(deadline=call.deadline) as bound:
+            answer = await call_user(call.run, handler, failure)
+        if bound.cancelled_caught:
+            return _out_of_time(call)
         if answer is FailureAction.CUSTOM:
             raise PolicyError(f"custom_handler of step {failure.step!r} returned CUSTOM, which would ask it again.")
     except BaseException as error:
@@ -234,6 +237,15 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         )
     await call.slot.regain(call.node)
     return answer
+
+
+def _out_of_time(call: Call) -> AttemptFailed:
+    """The failure of a step whose total_timeout passed while it waited for something other than its action."""
+    call.ended = call.run.now()
+    late = StepTimeoutError(f"{call} with all its attempts", call.node.step.total_timeout or 0.0)
+    action = call.node.policy.fallback_action
+    action = FailureAction.ABORT if action is FailureAction.CUSTOM else action
+    return AttemptFailed(explain(call.run, call.node.name, late, len(call.attempts), call.index), action)
 
 
 async def call_user(run: RunServices, function: Callable[[Any], Any], argument: object) -> Any:
@@ -285,8 +297,11 @@ async def _retry(call: Call, first: AttemptFailed) -> Produced:
     async def pause(seconds: float) -> None:
         if seconds > 0:
             call.slot.give_up()
-            await anyio.sleep(seconds)
-            await call.slot.regain(node)
+            with anyio.CancelScope(deadline=call.deadline) as bound:
+                await anyio.sleep(seconds)
+                await call.slot.regain(node)
+            if bound.cancelled_caught:
+                raise _out_of_time(call)
 
     def out_of_time(seconds: float) -> bool:
         return run.now() + seconds >= call.deadline
