@@ -24,7 +24,7 @@ from kairos_async import (
 )
 from tests.clocks import BACKENDS, run_virtual
 from tests.engine.stepping import NEVER, Steps, jump, stepwise
-from tests.engine.tools import NO_RETRY, Clocked, Events, open_contexts, others, raises, retrying, returns
+from tests.engine.tools import NO_RETRY, Clocked, Events, open_contexts, others, raises, retrying
 
 RUN_TIMEOUT = 1e6
 
@@ -282,12 +282,18 @@ async def test_steps_that_wait_for_a_slot_never_start_once_the_run_is_ending(how
 
 
 async def test_a_run_inside_a_cancelled_scope_ends_at_once() -> None:
-    """With one final event, and nothing left."""
+    """With one final event, no action called, and nothing left."""
     events, limiter = Events(), Limiter(2)
+    called: list[str] = []
+
+    async def act(ctx: StepContext) -> None:
+        called.append(ctx.step_id)
+
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await Workflow("w", [Step("a", returns(1, after=5))], hooks=[events], max_concurrency=limiter).run()
-    assert anyio.current_time() == 0
+        steps = [Step("a", act), Step("b", act), Step("each", act, foreach="items")]
+        await Workflow("w", steps, hooks=[events], max_concurrency=limiter).run({"items": [1]})
+    assert (called, anyio.current_time()) == ([], 0)
     assert events.check().data["status"] == "cancelled"
     assert (limiter.in_use, open_contexts()) == (0, 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import anyio
 import pytest
 
 from kairos_async import (
@@ -165,7 +166,7 @@ async def test_a_plan_cannot_launder_a_read_through_a_step_that_does_not_write(k
         stolen.append(ctx.state.get(key, "nothing"))
 
     async def notes(ctx: StepContext) -> None:
-        ctx.state.set("noted", "sk-0123456789")
+        ctx.state.set("noted", "another secret")
 
     writer = Step("writer", returns(SKIP), read_keys=[], write_keys=[key], depends_on=["done"])
     named = Step(key, returns(SKIP), read_keys=[], write_keys=[], depends_on=["done"])
@@ -178,8 +179,39 @@ async def test_a_plan_cannot_launder_a_read_through_a_step_that_does_not_write(k
         ],
         inputs={"api_key": "sk-0123456789"},
     )
-    assert stolen in ([], ["nothing"])
-    assert result.status is WorkflowStatus.FAILED or stolen
+    assert stolen == []
+    assert "the planner failed" in str(result.error_message)
+
+
+BAD_SPLICES: dict[str, tuple[list[Step], str]] = {
+    "an input's name": ([Step("given", returns(1)), Step("end", returns(1))], "input 'given' has the name of a step"),
+    "a foreach over nothing": (
+        [Step("end", returns(1), foreach="nowhere", read_keys=["nowhere"], write_keys=[])],
+        "nowhere",
+    ),
+    "no output step": ([Step("other", returns(1))], "the workflow's output is step 'end', which the plan leaves out"),
+    "a running step's name": ([Step("slow", returns(1)), Step("end", returns(1))], "used twice"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_SPLICES)
+async def test_the_spliced_graph_is_judged_like_any_plan(kind: str) -> None:
+    """Together with what stays, the run's inputs, and the workflow's output."""
+    plan, message = BAD_SPLICES[kind]
+
+    async def planner(request: ReplanRequest) -> list[Step]:
+        return plan
+
+    result = await run(
+        Step("slow", returns(1, after=9)),
+        Step("bad", raises(ValueError, after=1), failure_policy=REPLAN),
+        Step("end", returns(1), depends_on=["bad"]),
+        planner=planner,
+        output="end",
+        inputs={"given": 1},
+    )
+    assert (result.status, anyio.current_time()) == (WorkflowStatus.FAILED, 1)
+    assert message in str(result.error_message)
 
 
 async def test_the_request_holds_no_output_and_no_secret() -> None:

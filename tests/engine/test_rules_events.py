@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import typing
@@ -212,7 +213,10 @@ async def test_a_hook_that_changes_an_event_changes_nothing_else() -> None:
     assert result.final_state == {"a": {"list": [1]}, "b": {"list": [1]}}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("full"), TypeError("wrong"), Exception()], ids=repr)
+HOOK_ERRORS = [RuntimeError("full"), TypeError("wrong"), Exception(), SystemExit(3), asyncio.CancelledError()]
+
+
+@pytest.mark.parametrize("error", HOOK_ERRORS, ids=repr)
 async def test_a_hook_that_raises_is_reported_once_and_harms_nobody(error: BaseException) -> None:
     """In the log and in the warnings; it goes on getting events, and so do the others."""
     calls: list[str] = []

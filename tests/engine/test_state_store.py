@@ -115,7 +115,7 @@ def test_the_limit_is_exact(value: Any, limit: int) -> None:
     if size_of(value) <= limit:
         store_copy(value, limit, "subject")
     else:
-        with pytest.raises(StateError, match=r"^subject: the value at \$.*larger than the limit"):
+        with pytest.raises(StateError, match=r"(?s)^subject: the value at \$.*larger than the limit"):
             store_copy(value, limit, "subject")
 
 
