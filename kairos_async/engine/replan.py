@@ -54,7 +54,7 @@ class Replannable(RunRecord, Protocol):
 
     planner: Planner | None
     planning: int
-    replan_lock: anyio.Lock
+    replan_lock: anyio.Lock | None
     input_keys: frozenset[str]
 
     def abort(self, failure: Failure) -> None:
@@ -75,11 +75,12 @@ async def replan(run: Replannable, node: Node, result: StepResult, failure: Fail
     run.planning += 1
     slot.give_up()
     try:
-        async with run.replan_lock:
-            if len(run.replans) < node.policy.max_replans and run.planner is not None:
-                return await _replace(run, node, result, failure, run.planner)
-            run.reschedule()
-            return False
+        if run.replan_lock is not None and run.planner is not None:
+            async with run.replan_lock:
+                if len(run.replans) < node.policy.max_replans:
+                    return await _replace(run, node, result, failure, run.planner)
+        run.reschedule()
+        return False
     finally:
         run.planning -= 1
         run.pump()

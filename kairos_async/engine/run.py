@@ -116,7 +116,7 @@ class Run:
         self.planning = 0
         self.stopping = False
         self.deadline = math.inf
-        self.replan_lock = anyio.Lock()
+        self.replan_lock = anyio.Lock() if config.planner is not None else None
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
         self._threads: anyio.CapacityLimiter | None = None
