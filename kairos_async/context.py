@@ -43,6 +43,9 @@ class Grant(Protocol):
     def is_step(self, key: str) -> bool:
         """Whether the key is the name of a step."""
 
+    def writes_later(self, key: str) -> bool:
+        """Whether this step, or one downstream of it, declares to write the key."""
+
 
 class Services(Protocol):
     """What the contexts of one run share."""
@@ -268,7 +271,9 @@ def _read(scope: Scope, key: str) -> JSONValue | Missing:
     if grant.observed is not None:
         grant.observed.add(key)
     value = scope.run.store.read(key, grant.upstream)
-    if value is MISSING and (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
+    if value is not MISSING or grant.writes_later(key):
+        return value
+    if (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
         raise ScopeError(
             f"Step {grant.name!r} reads {key!r}, which step {providers[0]!r} produces, but does not run after it. "
             f"Add depends_on=[{providers[0]!r}] or read_keys=[{key!r}] to step {grant.name!r}."

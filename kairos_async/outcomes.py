@@ -199,6 +199,10 @@ class StepResults(Mapping[str, StepResult]):
     def __repr__(self) -> str:
         return f"<StepResults: {', '.join(f'{name} {result.status}' for name, result in self.items())}>"
 
+    def tally(self) -> Counter[StepStatus]:
+        """How many steps ended in which way, without making their results."""
+        return Counter(StepStatus.COMPLETED if isinstance(kept, tuple) else kept.status for kept in self._kept.values())
+
     def record(self, result: StepResult) -> None:
         """Keep a result."""
         self._kept[result.name] = result
@@ -255,7 +259,7 @@ class WorkflowResult:
     _redactor: Annotated[InstanceOf[Redactor], Field(exclude=True)] = field(default_factory=Redactor, compare=False)
 
     def __repr__(self) -> str:
-        tally = Counter(step.status for step in self.step_results.values())
+        tally = self.step_results.tally()
         counts = ", ".join(f"{tally[status]} {status}" for status in StepStatus if tally[status])
         return f"<WorkflowResult of {self.workflow!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
 

@@ -128,6 +128,11 @@ class Node:
         """Whether the key is the name of a step of the graph."""
         return key in self.graph.index
 
+    def writes_later(self, key: str) -> bool:
+        """Whether this step, or one downstream of it, declares to write the key."""
+        writers = (self.graph.index[name] for name in self.graph.writers.get(key, _NO_STEPS))
+        return any(writer == self.index or self.graph.reaches(self.index, writer) for writer in writers)
+
 
 class TaskGraph:
     """The validated graph of steps.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from kairos_async._types import JSONValue
 from kairos_async.contracts import deferred
@@ -35,7 +36,15 @@ def compile_contract(spec: object) -> Contract:
         return deferred.all_of(annotated_contract(Any), [spec])
     if isinstance(spec, (str, int, float, list, tuple, set)) or inspect.isroutine(spec):
         raise ConfigError(f"{spec!r} is no contract. Use a Schema, a type such as list[str], or a JSON Schema dict.")
-    return annotated_contract(spec)
+    if not isinstance(spec, type):
+        return annotated_contract(spec)
+    if (known := _of_classes.get(spec)) is None:
+        known = _of_classes[spec] = annotated_contract(spec)
+    return known
+
+
+_of_classes: Final[weakref.WeakKeyDictionary[type, Contract]] = weakref.WeakKeyDictionary()
+"""One contract for a class, however many steps name it: compiling takes a millisecond."""
 
 
 def all_of(contract: object, *rules: Deferred) -> Contract:
