@@ -358,7 +358,6 @@ class Run:
         """Go on with another graph."""
         self.graph = graph
         self.replans.append(record)
-        self._without_output -= set(record.removed)
         self.reschedule()
 
     def reschedule(self) -> None:
