@@ -11,6 +11,7 @@ from kairos_async._types import JSONValue as JSONValue
 from kairos_async.context import Inputs as Inputs
 from kairos_async.context import State as State
 from kairos_async.context import StepContext as StepContext
+from kairos_async.context import current_step as current_step
 from kairos_async.contracts import Contract as Contract
 from kairos_async.contracts import LLMJudge as LLMJudge
 from kairos_async.contracts import Proof as Proof
@@ -28,6 +29,8 @@ from kairos_async.events import EventLevel as EventLevel
 from kairos_async.events import Hook as Hook
 from kairos_async.events import ItemComplete as ItemComplete
 from kairos_async.events import ItemFail as ItemFail
+from kairos_async.events import LLMCall as LLMCall
+from kairos_async.events import LLMDelta as LLMDelta
 from kairos_async.events import PlanReplaced as PlanReplaced
 from kairos_async.events import StepCancel as StepCancel
 from kairos_async.events import StepComplete as StepComplete

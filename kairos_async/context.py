@@ -7,6 +7,7 @@ beyond their attempt are therefore dead, not by a check that could be forgotten 
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol, TypeVar, cast, overload
@@ -14,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar, cast, overload
 import structlog
 
 from kairos_async._types import MISSING, JSONValue, Missing
+from kairos_async.events import Event, EventLevel, Hook
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.limits import Meter
 from kairos_async.security import Redactor, sanitize_exception
@@ -58,6 +60,11 @@ class Services(Protocol):
     def meter(self) -> Meter: ...
     @property
     def redactor(self) -> Redactor: ...
+    @property
+    def hooks(self) -> tuple[Hook, ...]: ...
+
+    def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
+        """Build the event and give it to the hooks."""
 
 
 class Scope:
@@ -82,6 +89,30 @@ class Scope:
 
 
 _open: Final[dict[StepContext, Scope]] = {}
+
+CURRENT: Final[contextvars.ContextVar[StepContext | None]] = contextvars.ContextVar("kairos_async_step", default=None)
+"""The context of the attempt in which the caller runs. Set by the engine for each attempt; dead once it has ended."""
+
+
+def current_step() -> StepContext | None:
+    """The context of the attempt in which the caller runs, None outside of one.
+
+    For code that an action calls without giving it `ctx`, such as a model adapter; also in the threads and tasks that
+    the action starts.
+    """
+    context = CURRENT.get()
+    return context if context in _open else None
+
+
+def report(context: StepContext, kind: type[Event], level: EventLevel, data: dict[str, JSONValue]) -> None:
+    """Emit an event of the run, on behalf of the step whose context this is. To be called on the event loop's thread.
+
+    Raises:
+        StateError: the attempt has ended.
+    """
+    scope = _scope(context)
+    if scope.run.hooks:
+        scope.run.emit(kind, scope.node.name, level, data)
 
 
 def open_context(context: StepContext, scope: Scope) -> None:

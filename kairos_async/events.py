@@ -127,6 +127,22 @@ class ValidationFail(_Event):
     event_type: ClassVar[Literal["validation_fail"]] = "validation_fail"
 
 
+class LLMCall(_Event):
+    """A model was called by an adapter. data: provider, model, attempt, item (in a foreach), outcome, latency_ms, and
+    usage (input_tokens, output_tokens, total_tokens) as far as the provider said it."""
+
+    __slots__ = ()
+    event_type: ClassVar[Literal["llm_call"]] = "llm_call"
+
+
+class LLMDelta(_Event):
+    """A piece of a streamed answer. data: text, attempt, item (in a foreach). Pieces of an attempt that failed after
+    all are void: a step_retry or step_fail for that attempt says so."""
+
+    __slots__ = ()
+    event_type: ClassVar[Literal["llm_delta"]] = "llm_delta"
+
+
 class PlanReplaced(_Event):
     """The planner's steps replace the part that has not run. data: number, removed, added (names of steps)."""
 
@@ -155,9 +171,21 @@ Event: TypeAlias = (
     | ValidationStart
     | ValidationComplete
     | ValidationFail
+    | LLMCall
+    | LLMDelta
     | PlanReplaced
     | WorkflowComplete
 )
 
 Hook: TypeAlias = Callable[[Event], object]
-"""Called with each event, in order, on the event loop's thread: it must not block. What it returns is ignored."""
+"""Called with each event, in order, on the event loop's thread: it must not block. What it returns is ignored.
+
+A hook may have more than a call, each part by itself:
+
+- `lifespan(run_id, workflow)` gives an async context manager that is entered before the first event of a run and left
+  after the last one, before the result is made. It is left on a cancellation too: then it has to shield what it still
+  awaits, and to bound it. What it raises becomes one of the result's warnings; with `required = True` on the hook, the
+  run has FAILED.
+- `enter_attempt(ctx)` is called in the context variables of each attempt, before its action: what it sets there is seen
+  by the action and by nothing else.
+"""

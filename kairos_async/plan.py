@@ -10,7 +10,7 @@ import bisect
 import difflib
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from kairos_async.exceptions import PlanError
@@ -30,7 +30,7 @@ class Node:
         successors: indices of the steps that need this one, in the order of declaration.
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
-        required: keys without which the step cannot run: of its input contract, and the one of its foreach.
+        required: keys without which the step cannot run: of its input contract, its template, and its foreach.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
     """
 
@@ -85,7 +85,7 @@ class Node:
             and not (step.output_contract is not None and step.output_contract.is_async)
         )
         contract_keys = step.input_contract.required if step.input_contract else frozenset[str]()
-        self.required = contract_keys | {step.foreach} if step.foreach else contract_keys
+        self.required = contract_keys.union(step.placeholders, (step.foreach,) if step.foreach else ())
         self.labels = step.labels
         self.observed: set[str] | None = None
         self.needs: tuple[int, ...] = ()
@@ -187,6 +187,7 @@ class TaskGraph:
             problems += flow_problems(self, self.input_labels)
         if problems:
             raise PlanError(subject, problems)
+        self._outside_keys = tuple(self._keys_from_outside())
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
         if self.has_hints:
             self._measure_paths()
@@ -228,21 +229,28 @@ class TaskGraph:
         return frozenset(seen)
 
     def missing_inputs(self, given: Iterable[str]) -> list[str]:
-        """What is wrong with a run's inputs, a sentence each: names of steps, and foreach keys that nobody gives."""
+        """What is wrong with a run's inputs, a sentence each: names of steps, and keys of a foreach or a template that
+        nobody gives."""
         keys = set(given)
         problems = [
             f"input {key!r} has the name of a step; rename one of them." for key in sorted(keys & set(self.index))
         ]
-        for node in self.nodes:
-            key = node.foreach
-            if key is None or key in self.index or key in self.writers or key in keys:
-                continue
-            if not self._may_be_written(node):
+        for node, key, role in self._outside_keys:
+            if key not in keys and not self._may_be_written(node):
                 problems.append(
-                    f"step {node.name!r} has foreach={key!r}, which is no step, no input and no key that a step "
-                    f"before it could write.{_suggest(key, [*keys, *self.index])}"
+                    f"step {node.name!r} has {role}, which is no step, no input and no key that a step before it could "
+                    f"write.{_suggest(key, [*keys, *self.index])}"
                 )
         return problems
+
+    def _keys_from_outside(self) -> Iterator[tuple[Node, str, str]]:
+        """The keys of foreach and templates that no step produces by declaration, with what they are."""
+        for node in self.nodes:
+            if node.foreach is not None and node.foreach not in self.index and node.foreach not in self.writers:
+                yield node, node.foreach, f"foreach={node.foreach!r}"
+            for key in sorted(node.step.placeholders):
+                if key not in self.index and key not in self.writers:
+                    yield node, key, f"the placeholder {{{key}}}"
 
     def _may_be_written(self, node: Node) -> bool:
         """Whether a step upstream writes keys that it does not declare."""
@@ -267,31 +275,28 @@ class TaskGraph:
     def _connect(self, problems: list[str]) -> None:
         """Draw the edges that name a step: depends_on, foreach, read_keys."""
         for node in self.nodes:
-            step = node.step
-            named = dict.fromkeys(step.depends_on)
-            named.update((key, None) for key in sorted(step.read_keys or ()) if key in self.index)
-            if step.foreach is not None and step.foreach in self.index:
-                named[step.foreach] = None
-            if step.foreach is not None and step.read_keys is not None and step.foreach not in step.read_keys:
-                problems.append(
-                    f"step {step.name!r} has foreach={step.foreach!r}, which its read_keys leave out; add it."
-                )
-            for key in sorted(key for key in step.write_keys or () if key in self.index):
-                problems.append(f"step {step.name!r} has {key!r} in its write_keys, which is the name of a step.")
-            needs = set()
-            for name in named:
-                if name == step.name:
-                    problems.append(f"step {name!r} depends on itself.")
-                elif name in self.index:
-                    needs.add(self.index[name])
-                else:
-                    problems.append(
-                        f"step {step.name!r} depends on {name!r}, which is not a step.{_suggest(name, self.index)}"
-                    )
-            node.needs = tuple(sorted(needs))
+            problems += _key_problems(node.step, self.index)
+            node.needs = self._named_needs(node.step, problems)
         for node in self.nodes:
             for need in node.needs:
                 self.nodes[need].successors.append(node.index)
+
+    def _named_needs(self, step: Step, problems: list[str]) -> tuple[int, ...]:
+        named = dict.fromkeys(step.depends_on)
+        named.update((key, None) for key in sorted(step.read_keys or ()) if key in self.index)
+        if step.foreach is not None and step.foreach in self.index:
+            named[step.foreach] = None
+        needs = set()
+        for name in named:
+            if name == step.name:
+                problems.append(f"step {name!r} depends on itself.")
+            elif name in self.index:
+                needs.add(self.index[name])
+            else:
+                problems.append(
+                    f"step {step.name!r} depends on {name!r}, which is not a step.{_suggest(name, self.index)}"
+                )
+        return tuple(sorted(needs))
 
     def _connect_writers(self) -> None:
         """Draw the edges from a step that declares to write a key to those that declare to read it.
@@ -365,6 +370,17 @@ class TaskGraph:
             node = self.nodes[index]
             own = typical if node.step.expected_seconds is None else node.step.expected_seconds
             node.remaining = own + max((self.nodes[s].remaining for s in node.successors), default=0.0)
+
+
+def _key_problems(step: Step, steps: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the keys that a step declares."""
+    if step.read_keys is not None:
+        if step.foreach is not None and step.foreach not in step.read_keys:
+            yield f"step {step.name!r} has foreach={step.foreach!r}, which its read_keys leave out; add it."
+        for key in sorted(step.placeholders - step.read_keys):
+            yield f"step {step.name!r} has the placeholder {{{key}}}, which its read_keys leave out; add it."
+    for key in sorted(key for key in step.write_keys or () if key in steps):
+        yield f"step {step.name!r} has {key!r} in its write_keys, which is the name of a step."
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

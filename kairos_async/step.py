@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 from kairos_async._types import MISSING
 from kairos_async.context import StepContext
@@ -33,6 +33,27 @@ SKIP: Final = _Skip.SKIP
 
 Action: TypeAlias = Callable[[StepContext], Any]
 """Sync actions run in a worker thread, async ones on the event loop. What they return is the step's output."""
+
+
+@runtime_checkable
+class BindableAction(Protocol):
+    """An action that says what it reads and is told its step's contract, such as a prompt for a model.
+
+    Attributes:
+        reads: keys without which it cannot run, such as the placeholders of a template; "item" is none of them. They
+            are the step's `read_keys`, with what its foreach and its input contract name, unless it has others.
+    """
+
+    @property
+    def reads(self) -> frozenset[str]: ...
+
+    def bind(self, contract: Contract | None) -> Action:
+        """The action of a step with this output contract.
+
+        Raises:
+            ConfigError: it cannot ask for what the contract says.
+        """
+
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _T = TypeVar("_T")
@@ -106,6 +127,7 @@ class Step:
         "name",
         "output_contract",
         "parallel",
+        "placeholders",
         "read_keys",
         "timeout",
         "total_timeout",
@@ -155,6 +177,9 @@ class Step:
         self.input_contract = _compiled(name, "input_contract", input_contract)
         self.output_contract = _compiled(name, "output_contract", _annotated(name, action, output_contract))
         self.read_keys = None if read_keys is None else frozenset(_names(name, "read_keys", read_keys))
+        self.placeholders = frozenset[str]()
+        if isinstance(action, BindableAction):
+            self._bind(action)
         self.write_keys = None if write_keys is None else frozenset(_names(name, "write_keys", write_keys))
         if failure_policy is not None and not isinstance(failure_policy, FailurePolicy):
             raise ConfigError(f"Step {name!r}: failure_policy={failure_policy!r} must be a FailurePolicy.")
@@ -165,6 +190,16 @@ class Step:
 
     def __repr__(self) -> str:
         return f"<Step {self.name!r}>"
+
+    def _bind(self, action: BindableAction) -> None:
+        try:
+            self.action = _checked_action(self.name, action.bind(self.output_contract))
+        except ConfigError as error:
+            raise ConfigError(f"Step {self.name!r}: {error}") from error
+        self.placeholders = frozenset(_names(self.name, "action.reads", sorted(action.reads)))
+        if self.read_keys is None:
+            fields = self.input_contract.fields or () if self.input_contract else ()
+            self.read_keys = self.placeholders.union(fields, (self.foreach,) if self.foreach else ())
 
     def with_expected_seconds(self, seconds: float | None) -> Step:
         """The same step with this hint, if it has none of its own."""

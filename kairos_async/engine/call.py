@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextvars
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import anyio
 
 from kairos_async._types import JSONValue
-from kairos_async.context import Scope, Services
+from kairos_async.context import Scope, Services, StepContext
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
-from kairos_async.events import EventLevel, Hook
 from kairos_async.flow import SecretOutput
 from kairos_async.outcomes import Attempt
 from kairos_async.plan import Node
@@ -22,7 +22,7 @@ class RunServices(Services, Protocol):
 
     run_id: str
     context: contextvars.Context
-    hooks: tuple[Hook, ...]
+    entering: tuple[Callable[[StepContext], object], ...]
     schedule: Schedule
     on_secret_output: SecretOutput
     stopping: bool
@@ -33,9 +33,6 @@ class RunServices(Services, Protocol):
 
     def threads(self) -> anyio.CapacityLimiter:
         """The run's worker threads."""
-
-    def emit(self, kind: type[Any], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
-        """Build the event and give it to the hooks."""
 
     def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
         """Store what a step produced: its output, and what it wrote; `size` is that of both together."""

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
+from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.runner import GaveUp, Settled
 from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip
@@ -37,6 +38,7 @@ class RunRecord(RunServices, Protocol):
     results: StepResults
     replans: list[Replan]
     failure: Failure | None
+    emitter: Emitter
 
 
 def step_result(run: RunRecord, call: Call, settled: Settled) -> StepResult:
@@ -133,12 +135,12 @@ def _ended_by(run: RunRecord, status: WorkflowStatus) -> str:
     failure = run.failure
     if status is WorkflowStatus.CANCELLED or failure is None:
         return "the run was cancelled"
-    if failure.kind is FailureKind.TIMEOUT and not failure.step:
-        return "the run's time was up"
+    if not failure.step:
+        return "the run's time was up" if failure.kind is FailureKind.TIMEOUT else "a required hook failed"
     return f"the run was aborted: step {failure.step!r} failed"
 
 
-def workflow_result(run: RunRecord, status: WorkflowStatus, warnings: list[str]) -> WorkflowResult:
+def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
     results = run.results.in_order(node.name for node in run.graph.nodes)
     failure = run.failure
@@ -153,7 +155,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus, warnings: list[str])
         error_type=failure.error_type if failure else None,
         error_message=failure.error_message if failure else None,
         replans=tuple(run.replans),
-        warnings=tuple(warnings),
+        warnings=tuple(run.emitter.warnings),
         _state=run.store.snapshot(),
         _redactor=run.redactor,
     )

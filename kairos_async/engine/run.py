@@ -13,6 +13,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
@@ -20,6 +21,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
+from kairos_async.context import CURRENT
 from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
@@ -38,7 +40,7 @@ from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import StateError, StepTimeoutError
-from kairos_async.failure import Failure, FailureAction
+from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter, Meter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
@@ -104,6 +106,7 @@ class Run:
         self.hooks = config.hooks
         self.emitter = Emitter(self.run_id, config.hooks, self.redactor)
         self.emit = self.emitter.emit
+        self.entering = self.emitter.entering() if config.hooks else ()
         self.schedule = Schedule(config.graph)
         self.shared = isinstance(config.concurrency, Limiter)
         for key, value in self.store.snapshot().items():
@@ -129,16 +132,31 @@ class Run:
                 the run has ended.
         """
         self.context = contextvars.copy_context()
+        self.context.run(CURRENT.set, None)
         self.now = _clock()
         self.started = self.now()
-        self._ended = anyio.Event() if self.shared else None
-        if self.hooks:
+        if not self.hooks:
+            return workflow_result(self, await self._execute())
+        async with AsyncExitStack() as stack:
+            await self.emitter.attach(stack, self.workflow)
             facts: dict[str, JSONValue] = {
                 "workflow": self.workflow,
                 "steps": len(self.graph),
                 "inputs": list(self.store.snapshot()),
             }
             self.emit(WorkflowStart, None, EventLevel.INFO, facts)
+            status = self._close(WorkflowStatus.FAILED) if self._hook_broke() else await self._execute()
+        return workflow_result(self, WorkflowStatus.FAILED if self._hook_broke() else status)
+
+    def _hook_broke(self) -> bool:
+        """Whether a hook without which the run does not count has failed."""
+        if self.emitter.broken is None:
+            return False
+        self.failure = self.failure or Failure("", FailureKind.EXECUTION, *self.emitter.broken, 0)
+        return True
+
+    async def _execute(self) -> WorkflowStatus:
+        self._ended = anyio.Event() if self.shared else None
         try:
             async with anyio.create_task_group() as self.tasks:
                 if self.timeout is not None:
@@ -399,10 +417,10 @@ class Run:
         self.end(result)
         return True
 
-    def _close(self, status: WorkflowStatus) -> WorkflowResult:
-        """The final event, and the result."""
+    def _close(self, status: WorkflowStatus) -> WorkflowStatus:
+        """Settle what has not run, and emit the final event."""
         settle_rest(self, status)
         if self.hooks:
             level = EventLevel.INFO if status is WorkflowStatus.COMPLETE else EventLevel.ERROR
             self.emit(WorkflowComplete, None, level, final_facts(self, status))
-        return workflow_result(self, status, self.emitter.warnings)
+        return status

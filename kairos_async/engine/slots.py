@@ -7,6 +7,7 @@ from typing import Protocol
 
 import anyio
 
+from kairos_async.context import CURRENT
 from kairos_async.engine.schedule import Schedule
 from kairos_async.limits import Limiter
 from kairos_async.plan import Node
@@ -62,7 +63,7 @@ class Slot:
         if len(current) != len(expected):
             self.clean = False
         for variable, value in current.items():
-            if expected.get(variable) is not value:
+            if expected.get(variable) is not value and variable is not CURRENT:
                 self.clean = False
 
     def give_up(self) -> None:
