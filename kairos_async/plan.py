@@ -187,6 +187,7 @@ class TaskGraph:
             problems += flow_problems(self, self.input_labels)
         if problems:
             raise PlanError(subject, problems)
+        self.has_threads = not all(node.is_async for node in self.nodes)
         self._outside_keys = tuple(self._keys_from_outside())
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
         if self.has_hints:

@@ -153,7 +153,7 @@ async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
     await anyio.lowlevel.checkpoint_if_cancelled()
     finished = False
     output: Any = None
-    with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline()), shield=True):
+    with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline(), run.outer_deadline), shield=True):
         (output,) = await anyio.to_thread.run_sync(
             _prepared, call, context, abandon_on_cancel=True, limiter=run.threads()
         )

@@ -27,6 +27,7 @@ class RunServices(Services, Protocol):
     on_secret_output: SecretOutput
     stopping: bool
     deadline: float
+    outer_deadline: float
 
     def now(self) -> float:
         """The event loop's clock, in seconds."""

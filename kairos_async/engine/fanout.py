@@ -120,9 +120,11 @@ class Fanout:
             return None
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
+            call.slot.item_scope = scope
             try:
                 return await settle(call)
             finally:
+                call.slot.item_scope = None
                 self._scopes.discard(scope)
         return None
 

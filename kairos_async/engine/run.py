@@ -35,9 +35,10 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, Settled, cancel_pending, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, Settled, explain, give_up, settle
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
+from kairos_async.engine.tasks import native_loop, workers_of
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
@@ -76,14 +77,6 @@ class RunConfig:
         return dataclasses.replace(self, hooks=(*self.hooks, hook))
 
 
-def _clock() -> Callable[[], float]:
-    """The event loop's clock. asyncio's own is asked directly, for a seventh of what anyio's dispatch costs."""
-    loop = anyio.lowlevel.current_token()
-    loop = getattr(loop, "native_token", loop)
-    clock: Callable[[], float] = getattr(loop, "time", anyio.current_time)
-    return clock
-
-
 class Run:
     """One run of a workflow. Made with checked inputs, executed once.
 
@@ -118,7 +111,7 @@ class Run:
         self.replans: list[Replan] = []
         self.planning = 0
         self.stopping = False
-        self.deadline = math.inf
+        self.deadline = self.outer_deadline = math.inf
         self.replan_lock = anyio.Lock() if config.planner is not None else None
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
@@ -133,7 +126,9 @@ class Run:
         """
         self.context = contextvars.copy_context()
         self.context.run(CURRENT.set, None)
-        self.now = _clock()
+        loop = native_loop()
+        self.workers = workers_of(loop)
+        self.now: Callable[[], float] = getattr(loop, "time", anyio.current_time)
         self.started = self.now()
         if not self.hooks:
             return workflow_result(self, await self._execute())
@@ -156,15 +151,14 @@ class Run:
         return True
 
     async def _execute(self) -> WorkflowStatus:
-        self._ended = anyio.Event() if self.shared else None
         try:
-            async with anyio.create_task_group() as self.tasks:
-                if self.timeout is not None:
-                    self.deadline = self.tasks.cancel_scope.deadline = self.started + self.timeout
-                self.pump()
-                if self._ended is not None and self.schedule.unended:
-                    await self._wait(self._ended)
-            await anyio.lowlevel.checkpoint_if_cancelled()  # every step may have swallowed the caller's cancellation
+            await anyio.lowlevel.checkpoint_if_cancelled()  # a run inside of a cancelled scope starts nothing
+            if self.timeout is None:
+                await self.workers.run(self._begin_run, self._stop)
+            else:
+                self.deadline = self.started + self.timeout
+                with anyio.CancelScope(deadline=self.deadline):
+                    await self.workers.run(self._begin_run, self._stop)
         except BaseException:
             self._close(WorkflowStatus.CANCELLED)
             raise
@@ -177,49 +171,51 @@ class Run:
             self.failure = explain(self, "", late, 0)
         return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
 
-    async def _wait(self, ended: anyio.Event) -> None:
-        """Keep the task group open while all that is ready waits for a slot of other runs."""
-        try:
-            await ended.wait()
-        except BaseException:
-            self.stopping = True
-            raise
+    def _begin_run(self) -> None:
+        if self.graph.has_threads:
+            self.outer_deadline = anyio.current_effective_deadline()
+        if self.shared and self.schedule.unended:
+            self.workers.hold()  # all that is ready may have to wait for a slot of other runs
+        self.pump()
 
-    async def _work(self, unit: Unit, index: int) -> None:
+    def _stop(self) -> None:
+        self.stopping = True
+
+    async def _work(self, scope: anyio.CancelScope, unit: Unit, index: int) -> None:
         """The main loop: run a unit, record how it ended, go on with the next one that is ready, or end.
 
         `index` is the position of the item if the unit is a foreach.
         """
-        slot = Slot(self)
+        slot = Slot(self, scope)
         rounds = 0
-        self.stopping = self.stopping or cancel_pending()
-        try:
-            while not self.stopping:
-                if isinstance(unit, Fanout):
-                    if await unit.run_item(index, slot):
-                        await self._conclude(unit, slot)
-                elif unit.node.foreach is not None:
-                    await self._begin_fanout(unit.node, unit.node.foreach, slot)
-                else:
-                    call = self._begin(unit.node, slot)
-                    settled = await settle(call)
-                    if not self._completed(call, settled):
-                        await self._finish(unit.node, step_result(self, call, settled), settled, slot)
-                if not (slot.held and slot.clean):
-                    slot.give_up()
-                    self.pump()
-                    return
-                if (following := self._next_for(slot)) is None:
-                    return
-                unit, index = following
-                rounds += 1
-                if rounds % _YIELD_EVERY == 0:
-                    await anyio.lowlevel.checkpoint()
-        except BaseException:
-            self.stopping = True  # Only what ends the run comes through: from here on nothing starts.
-            raise
-        finally:
-            slot.give_up()
+        with scope:
+            try:
+                while not self.stopping:
+                    if isinstance(unit, Fanout):
+                        if await unit.run_item(index, slot):
+                            await self._conclude(unit, slot)
+                    elif unit.node.foreach is not None:
+                        await self._begin_fanout(unit.node, unit.node.foreach, slot)
+                    else:
+                        call = self._begin(unit.node, slot)
+                        settled = await settle(call)
+                        if not self._completed(call, settled):
+                            await self._finish(unit.node, step_result(self, call, settled), settled, slot)
+                    if not (slot.held and slot.clean):
+                        slot.give_up()
+                        self.pump()
+                        return
+                    if (following := self._next_for(slot)) is None:
+                        return
+                    unit, index = following
+                    rounds += 1
+                    if rounds % _YIELD_EVERY == 0:
+                        await anyio.lowlevel.checkpoint()
+            except BaseException:
+                self.stopping = True  # Only what ends the run comes through: from here on nothing starts.
+                raise
+            finally:
+                slot.give_up()
 
     def pump(self) -> None:
         """Start what is ready, as far as there are slots."""
@@ -255,11 +251,8 @@ class Run:
         if isinstance(unit, Resume):
             unit.granted.set()
         else:
-            self.context.copy().run(self._spawn, unit, index)
+            self.workers.start(self._work, unit, index, name=unit.node.name, context=self.context.copy())
         return True
-
-    def _spawn(self, unit: Unit, index: int) -> None:
-        self.tasks.start_soon(self._work, unit, index, name=unit.node.name)
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""
@@ -362,15 +355,15 @@ class Run:
         self._note_end()
 
     def _note_end(self) -> None:
-        if self._ended is not None and not self.schedule.unended:
-            self._ended.set()
+        if self.shared and not self.schedule.unended:
+            self.workers.release()
 
     def abort(self, failure: Failure) -> None:
         """End the run: cancel what is running; what has not run is skipped."""
         if self.failure is None:
             self.failure = failure
             self.stopping = True
-            self.tasks.cancel_scope.cancel()
+            self.workers.cancel()
 
     def adopt(self, graph: TaskGraph, record: Replan) -> None:
         """Go on with another graph."""

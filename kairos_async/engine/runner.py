@@ -30,9 +30,6 @@ from kairos_async.step import SKIP
 _LONGEST_PAUSE: Final = 1e7
 """Seconds that a `retry_after` may ask for; about four months."""
 
-_WAITED: Final = 0.001
-"""Seconds. What takes less did not wait for anything in which a cancellation would reach it."""
-
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
@@ -89,8 +86,7 @@ def _commit(call: Call, produced: Produced) -> bool:
     call.ended = run.now()
     if run.stopping or call.ended >= run.deadline:
         return False
-    # The question costs a microsecond; an action that swallowed a cancellation has waited for something first.
-    if call.ended - call.started > _WAITED and cancel_pending():
+    if call.slot.cancelled():
         return False
     if call.index is None and not produced.skipped:
         run.commit(call.node, produced.output, produced.size + produced.written_size, produced.written)
