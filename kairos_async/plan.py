@@ -31,6 +31,7 @@ class Node:
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
         required: keys without which the step cannot run: of its input contract, its template, and its foreach.
+        validate: checks an output where nothing has to be awaited for it and nobody listens; None: nothing does.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
     """
 
@@ -57,6 +58,8 @@ class Node:
         "step",
         "successors",
         "timeout",
+        "total_timeout",
+        "validate",
         "writes",
     )
 
@@ -71,10 +74,13 @@ class Node:
         self.writes = step.write_keys
         self.foreach = step.foreach
         self.timeout = step.timeout
+        self.total_timeout = step.total_timeout
         self.parallel = step.parallel
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
+        output = step.output_contract
+        self.validate = None if output is None or output.is_async else output.validate
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
         self.is_plain = (

@@ -35,7 +35,7 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, Settled, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, explain, give_up, settle
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.engine.tasks import native_loop, workers_of
@@ -46,7 +46,7 @@ from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter, Meter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
-from kairos_async.security import Redactor
+from kairos_async.security import KnownSecrets, Redactor
 from kairos_async.state import StateLimits, StateStore
 
 _YIELD_EVERY: Final = 64
@@ -92,7 +92,8 @@ class Run:
         self.graph = config.graph
         self.run_id = os.urandom(16).hex()
         self.order = next(_order)
-        self.redactor = Redactor(config.sensitive_keys)
+        self.secrets = KnownSecrets()
+        self.redactor = Redactor(config.sensitive_keys, registry=self.secrets)
         self.on_secret_output = config.on_secret_output
         self.store = StateStore(inputs, config.limits)
         self.meter = Meter()
@@ -194,13 +195,13 @@ class Run:
                     if isinstance(unit, Fanout):
                         if await unit.run_item(index, slot):
                             await self._conclude(unit, slot)
-                    elif unit.node.foreach is not None:
-                        await self._begin_fanout(unit.node, unit.node.foreach, slot)
+                    elif (node := unit.node).foreach is not None:
+                        await self._begin_fanout(node, node.foreach, slot)
                     else:
-                        call = self._begin(unit.node, slot)
-                        settled = await settle(call)
-                        if not self._completed(call, settled):
-                            await self._finish(unit.node, step_result(self, call, settled), settled, slot)
+                        call = self._begin(node, slot)
+                        gave_up = await settle(call)
+                        if gave_up is not None or not self._completed(call):
+                            await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
                     if not (slot.held and slot.clean):
                         slot.give_up()
                         self.pump()
@@ -284,17 +285,19 @@ class Run:
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
             self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
-        total = node.step.total_timeout
-        call = Call(self, node, slot, math.inf if total is None else self.now() + total)
-        self.active[node.name] = call
+        call = self.active[node.name] = Call(self, node, slot)
+        if node.total_timeout is not None:
+            call.deadline = call.started + node.total_timeout
         return call
 
-    def _completed(self, call: Call, settled: Settled) -> bool:
+    def _completed(self, call: Call) -> bool:
         """Record a step that completed at its first attempt, as nearly all do. False for every other outcome."""
-        if isinstance(settled, GaveUp) or settled.skipped or call.attempts:
+        if call.skipped or call.attempts:
             return False
-        name, started_ms = call.node.name, (call.started - self.started) * 1000
-        self.results.record_first_success(name, settled.output, started_ms, (call.ended - call.started) * 1000)
+        name, started = call.node.name, call.started
+        self.results.record_first_success(
+            name, call.output, (started - self.started) * 1000, (call.ended - started) * 1000
+        )
         if self.hooks:
             announce(self, self.results[name])
         self._leave(name)
@@ -308,7 +311,7 @@ class Run:
                 f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
                 "it return one, such as list(d.items())."
             )
-            call = Call(self, node, slot, math.inf)
+            call = Call(self, node, slot)
             gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
@@ -325,9 +328,8 @@ class Run:
         gave_up = fanout.conclude()
         await self._finish(fanout.node, fanout_result(self, fanout, gave_up), gave_up, slot)
 
-    async def _finish(self, node: Node, result: StepResult, settled: Settled | None, slot: Slot) -> None:
+    async def _finish(self, node: Node, result: StepResult, gave_up: GaveUp | None, slot: Slot) -> None:
         """Record an outcome, and do what a failure asks for."""
-        gave_up = settled if isinstance(settled, GaveUp) else None
         if self.hooks:
             announce(self, result, gave_up.action if gave_up else None)
         if gave_up is not None and gave_up.action is FailureAction.REPLAN:
