@@ -193,6 +193,9 @@ class TaskGraph:
             problems += flow_problems(self, self.input_labels)
         if problems:
             raise PlanError(subject, problems)
+        self.need_counts = [len(node.needs) for node in self.nodes]
+        self.roots = [node for node in self.nodes if not node.needs]
+        self.last = next(node.name for node in reversed(self.nodes) if not node.successors)
         self.has_threads = not all(node.is_async for node in self.nodes)
         self._outside_keys = tuple(self._keys_from_outside())
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
@@ -240,7 +243,8 @@ class TaskGraph:
         nobody gives."""
         keys = set(given)
         problems = [
-            f"input {key!r} has the name of a step; rename one of them." for key in sorted(keys & set(self.index))
+            f"input {key!r} has the name of a step; rename one of them."
+            for key in sorted(key for key in keys if key in self.index)
         ]
         for node, key, role in self._outside_keys:
             if key not in keys and not self._may_be_written(node):

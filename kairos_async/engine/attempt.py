@@ -54,6 +54,7 @@ async def run_attempt(call: Call, number: int) -> None:
         close_context(context)
         call.slot.note_context(run.context)
     if output is SKIP:
+        call.renew()
         call.skipped = True
         return
     if node.output_contract is not None and node.validate is not None:
