@@ -16,7 +16,7 @@ from typing import Final
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
 from kairos_async.flow import Gate, Label, flow_problems, is_closed
-from kairos_async.step import Step, is_async
+from kairos_async.step import NO_KEYS, Step, is_async
 
 _NO_STEPS: Final[tuple[str, ...]] = ()
 
@@ -31,12 +31,13 @@ class Node:
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
         required: keys without which the step cannot run: of its input contract, its template, and its foreach.
-        validate: checks an output where nothing has to be awaited for it and nobody listens; None: nothing does.
+        checks_at_once: whether the output has a contract for which nothing has to be awaited.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
     """
 
     __slots__ = (
         "action",
+        "checks_at_once",
         "foreach",
         "graph",
         "index",
@@ -59,7 +60,6 @@ class Node:
         "successors",
         "timeout",
         "total_timeout",
-        "validate",
         "writes",
     )
 
@@ -79,8 +79,7 @@ class Node:
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
-        output = step.output_contract
-        self.validate = None if output is None or output.is_async else output.validate
+        self.checks_at_once = step.output_contract is not None and not step.output_contract.is_async
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
         self.is_plain = (
@@ -90,8 +89,8 @@ class Node:
             and step.input_contract is None
             and not (step.output_contract is not None and step.output_contract.is_async)
         )
-        contract_keys = step.input_contract.required if step.input_contract else frozenset[str]()
-        self.required = contract_keys.union(step.placeholders, (step.foreach,) if step.foreach else ())
+        contract_keys = step.input_contract.required if step.input_contract else NO_KEYS
+        self.required = contract_keys.union(step.placeholders, (step.foreach,) if step.foreach else ()) or NO_KEYS
         self.labels = step.labels
         self.observed: set[str] | None = None
         self.needs: tuple[int, ...] = ()
