@@ -14,6 +14,7 @@ from kairos_async.context import Scope, Services, StepContext
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
 from kairos_async.flow import SecretOutput
+from kairos_async.limits import Limiter
 from kairos_async.outcomes import Attempt
 from kairos_async.plan import Node
 from kairos_async.security import KnownSecrets
@@ -24,6 +25,7 @@ class RunServices(Services, Protocol):
 
     run_id: str
     context: contextvars.Context
+    limiter: Limiter | None
     entering: tuple[Callable[[StepContext], object], ...]
     schedule: Schedule
     on_secret_output: SecretOutput

@@ -173,7 +173,7 @@ class Run:
         return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
 
     def _begin_run(self) -> None:
-        if self.graph.has_threads:
+        if self.graph.has_threads or self.planner is not None:
             self.outer_deadline = anyio.current_effective_deadline()
         if self.shared and self.schedule.unended:
             self.workers.hold()  # all that is ready may have to wait for a slot of other runs
