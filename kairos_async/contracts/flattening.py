@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kairos_async.contracts.hardening import CONFIG, VALUES, contains
+from kairos_async.contracts.plain import MAX_INT_BITS
 from kairos_async.contracts.rules import Check, Raw
+
+_LARGEST_INT: Final = 1 << MAX_INT_BITS - 1
 
 _IGNORED: Final = frozenset({"type", "ref", "metadata", "revalidate_instances"})
 
@@ -60,6 +63,8 @@ def _flat(node: Raw) -> Raw:
     if kind == "model":
         return _flat_model(node)
     flat = {key: value if key in VALUES else _flat_below(value) for key, value in node.items()}
+    if kind == "int":  # one that nobody can print is left to the ordinary way, which says what is wrong with it
+        flat = {"ge": -_LARGEST_INT, "le": _LARGEST_INT} | {k: v for k, v in flat.items() if v is not None}
     if not _PLAIN_RESULT.get(kind, _always)(node):
         raise _NotSimple
     if "config" in flat:
@@ -93,12 +98,12 @@ def _flat_model(node: Raw) -> Raw:
     return flat | ({"ref": node["ref"]} if "ref" in node else {})
 
 
-__KNOWN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
+_KNOWN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
 
 
 def _extra(node: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     extra = node.get("extra_behavior") or config.get("extra_fields_behavior") or "ignore"
-    if extra == "allow" or not config.keys() <= __KNOWN_CONFIG:
+    if extra == "allow" or not config.keys() <= _KNOWN_CONFIG:
         raise _NotSimple
     return str(extra)
 

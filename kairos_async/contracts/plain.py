@@ -13,6 +13,9 @@ MAX_DEPTH: Final = 100
 MAX_NODES: Final = 10_000_000
 """How many values one value may hold, counted as often as they are reached: shared parts can multiply without end."""
 
+LARGE: Final = 1_000_000
+"""How many values may be looked at by a contract that contains itself, whose own way has no other end."""
+
 MAX_INT_BITS: Final = 14_000
 """About 4,200 digits; Python refuses to print or parse integers beyond 4,300."""
 
@@ -26,6 +29,7 @@ _JSON_TYPES: Final[tuple[tuple[type, str], ...]] = (
     (dict, "object"),
 )
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _NEVER_DUMPED: Final = (bytes, bytearray, memoryview, set, frozenset)
 
 
@@ -61,6 +65,37 @@ def to_plain(value: object, *, convert: bool = True, finite: bool = True) -> JSO
             `MAX_DEPTH` levels or `MAX_NODES` values.
     """
     return _Copier(convert, finite).copy(value, 0)
+
+
+def is_plain(value: object) -> bool:
+    """Whether the value is of JSON built-ins, exactly, as a quick look sees it: False if it is very large."""
+    pending = [value]
+    left = LARGE
+    while pending:
+        part: Any = pending.pop()
+        kind = type(part)
+        if kind is dict or kind is list:
+            left -= len(part)
+            if left < 0 or (kind is dict and not all(type(key) is str for key in part)):
+                return False
+            pending.extend(part.values() if kind is dict else part)
+        elif kind not in _SCALARS or (kind is int and part.bit_length() > MAX_INT_BITS):
+            return False
+    return True
+
+
+def is_large(value: object) -> bool:
+    """Whether more than `LARGE` values are reached in the lists and objects; shared parts count each time."""
+    pending = [value]
+    left = LARGE
+    while pending:
+        part: Any = pending.pop()
+        if type(part) in (dict, list, tuple):
+            left -= len(part)
+            if left < 0:
+                return True
+            pending.extend(part.values() if type(part) is dict else part)
+    return False
 
 
 class _Copier:
