@@ -105,8 +105,8 @@ class _Reader:
         return self._known(node, frozenset({"items_schema", "min_length", "max_length"}), (lists,))
 
     def _either(self, node: Raw) -> Shape:
-        own = node["python_schema"]  # sets are of this kind since `harden`; others are not known
-        return self._list(own) if own["type"] in ("set", "frozenset") else self._unknown
+        own = node["python_schema"]  # sets and dates are of this kind since `harden`; others are not known
+        return self.shape(own) if own["type"] in ("set", "frozenset", "date", "datetime") else self._unknown
 
     def _tuple(self, node: Raw) -> Shape:
         items = [self.shape(item) for item in node["items_schema"]]
