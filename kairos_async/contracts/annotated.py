@@ -43,7 +43,17 @@ class AnnotatedContract(Contract):
         ConfigError: Pydantic has no schema or no JSON Schema for the annotation, or it cannot be strict.
     """
 
-    __slots__ = ("_adapter", "_dump", "_is_recursive", "_map", "_output_schema", "_quick", "_schema", "_validator", "core")
+    __slots__ = (
+        "_adapter",
+        "_dump",
+        "_is_recursive",
+        "_map",
+        "_output_schema",
+        "_quick",
+        "_schema",
+        "_validator",
+        "core",
+    )
 
     core: Raw
     """The core schema that decides, for those who reason about contracts."""

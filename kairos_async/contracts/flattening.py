@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kairos_async.contracts.hardening import CONFIG, VALUES, contains
+from kairos_async.contracts.hardening import PLAIN_CONFIG, VALUES, contains
 from kairos_async.contracts.plain import MAX_INT_BITS
 from kairos_async.contracts.rules import Check, Raw
 
@@ -98,12 +98,9 @@ def _flat_model(node: Raw) -> Raw:
     return flat | ({"ref": node["ref"]} if "ref" in node else {})
 
 
-_KNOWN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
-
-
 def _extra(node: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     extra = node.get("extra_behavior") or config.get("extra_fields_behavior") or "ignore"
-    if extra == "allow" or not config.keys() <= _KNOWN_CONFIG:
+    if extra == "allow" or not config.keys() <= PLAIN_CONFIG:
         raise _NotSimple
     return str(extra)
 

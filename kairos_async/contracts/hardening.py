@@ -28,6 +28,10 @@ CONFIG: Final = CoreConfig(strict=True, ser_json_inf_nan="constants", allow_inf_
 """Set on every schema that takes a configuration."""
 
 
+PLAIN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
+"""Settings of a model that change nothing about its fields' values."""
+
+
 def harden(schema: CoreSchema) -> Raw:
     """A copy that validates instances again, refuses NaN, infinities and lone surrogates, and copies an `Any` as JSON.
 
@@ -149,8 +153,8 @@ def _refuse(node: Raw, where: str) -> None:
     function = (node.get("function") or {}).get("function") if kind == "function-after" else None
     if isinstance(function, type) and issubclass(function, (Secret, SecretStr, SecretBytes)):
         raise ConfigError(
-            f"{subject} is a {function.__name__}, of which only stars would be left: a contract gives JSON. Declare it as "
-            "str, under a key that is sensitive."
+            f"{subject} is a {function.__name__}, of which only stars would be left: a contract gives JSON. "
+            "Declare it as str, under a key that is sensitive."
         )
     _refuse_pattern(node, subject)
     _refuse_bounds(node, subject)

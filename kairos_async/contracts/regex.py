@@ -183,7 +183,7 @@ class _Parser:
     def _group(self) -> _Piece:
         if self._peek() == "?":
             end = min(found for sign in ":>)" if (found := self._pattern.find(sign, self._at)) >= 0)
-            self._has_flags = self._has_flags or self._pattern[end] != ">" and end > self._at + 1
+            self._has_flags = self._has_flags or (self._pattern[end] != ">" and end > self._at + 1)
             self._at = end + 1
             if self._pattern[end] == ")":
                 return _Piece()
