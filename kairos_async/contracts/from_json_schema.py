@@ -264,7 +264,7 @@ _FORMS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "enum": (lambda value: isinstance(value, list), "a list"),
     "multipleOf": (lambda value: _is_number(value) and value > 0, "a number > 0"),
     "required": (_are_names, "a list of strings"),
-    "type": (lambda value: isinstance(value, str) or (_are_names(value) and bool(value)), "a string, or some in a list"),
+    "type": (lambda value: isinstance(value, str) or (_are_names(value) and bool(value)), "a string or a list of some"),
     "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
 }  # fmt: skip
 

@@ -47,7 +47,7 @@ class Numbers:
 
 
 class Pattern(NamedTuple):
-    """A regex. `ecma` says that it means something else in JSON Schema, where classes such as digits are of ASCII alone."""
+    """A regex. `ecma` says that it is read as JSON Schema reads it, whose digits, for example, are those of ASCII."""
 
     text: str
     ecma: bool = False

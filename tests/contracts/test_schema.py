@@ -7,7 +7,8 @@ import enum
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, field_validator
+from typing_extensions import TypeAliasType
 
 from kairos_async import validators as v
 from kairos_async.contracts import Schema, compile_contract
@@ -195,6 +196,41 @@ def test_from_pydantic_keeps_everything() -> None:
     assert [e.rule for e in more.validate({"name": "ada", "age": 1}).errors] == ["custom"]
     assert schema == Schema.from_pydantic(Person)
     assert repr(schema) == "Schema.from_pydantic(Person)"
+
+
+def test_named_types_are_what_they_name() -> None:
+    """`type Score = float` and the like: rules apply, and what may be None may be absent; recursive ones are fine."""
+    score, maybe = TypeAliasType("score", float), TypeAliasType("maybe", int | None)
+    lists = TypeAliasType("lists", "list[lists] | int")  # type: ignore[misc]  # it contains itself
+    scores: Any = list[score]  # type: ignore[valid-type]  # it is one at run time
+    schema = Schema(
+        {"a": score, "b": maybe, "c": scores, "d": lists | None},
+        {"a": [v.range(min=1)], "b": [v.range(min=1), v.custom(lambda n: n < 5)]},
+    )
+    assert schema.contract.validate({"a": 1, "c": [0]}) == {"a": 1.0, "b": None, "c": [0.0], "d": None}
+    assert schema.contract.validate({"a": 1, "c": [], "d": [[1]]})["d"] == [[1]]  # type: ignore[index, call-overload]
+    assert [e.field for e in schema.validate({"a": 0, "b": 5, "c": ["x"], "d": [["x"]]}).errors][:3] == [
+        "a",
+        "b",
+        "c[0]",
+    ]
+    assert not schema.validate({"a": 1, "c": [], "d": [["x"]]}).valid
+
+
+def test_fields_of_a_model_go_by_their_aliases() -> None:
+    """As in the data, in errors, and in the JSON Schema."""
+
+    class Person(BaseModel):
+        full_name: str = Field(alias="fullName")
+        mail: str = Field(validation_alias=AliasChoices(AliasPath("mails", 0), "mail"))
+        age: int = 1
+
+    schema = Schema.from_pydantic(Person)
+    assert schema.field_names == ["fullName", "mail", "age"]
+    assert schema.required_fields == ["fullName", "mail"]
+    longer = schema.extend({}, {"fullName": [v.length(min=2)]})
+    assert [e.field for e in longer.validate({"fullName": "A", "mails": ["x"]}).errors] == ["fullName"]
+    assert longer.field_names == schema.field_names
 
 
 def test_a_schema_is_compiled_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
