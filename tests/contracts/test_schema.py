@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import enum
+import importlib
+import pkgutil
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, field_validator
 from typing_extensions import TypeAliasType
 
+from kairos_async import LLMJudge, Step, StepContext, Workflow, all_of, contracts
 from kairos_async import validators as v
-from kairos_async.contracts import Schema, compile_contract
+from kairos_async.contracts import JudgeRequest, Schema, compile_contract
 from kairos_async.exceptions import ConfigError, ValidationError
 
 REPORT = Schema(
@@ -233,16 +237,46 @@ def test_fields_of_a_model_go_by_their_aliases() -> None:
     assert longer.field_names == schema.field_names
 
 
-def test_a_schema_is_compiled_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_schema_is_compiled_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled during a run: validation builds no core schema and no validator."""
 
     def forbidden(*_: object) -> Any:
         raise AssertionError("compiled during validation")
 
-    contracts = [REPORT.contract, compile_contract(list[int]), compile_contract({"type": "string"})]
-    for name in ("harden", "validator", "serializer"):
-        monkeypatch.setattr(f"kairos_async.contracts.hardening.{name}", forbidden)
-    for contract in contracts:
+    async def sure(_: JudgeRequest) -> Any:
+        return {"pass": True, "confidence": 1.0}
+
+    async def give(ctx: StepContext) -> Any:
+        return {"name": "a", "products": []} if ctx.step_id == "a" else "2024-02-29"
+
+    made = [REPORT.contract, compile_contract(list[int]), compile_contract({"type": "string"})]
+    workflow = Workflow("compiled", [
+        Step("a", give, output_contract=all_of(REPORT, LLMJudge("is fine", sure))),
+        Step("b", give, output_contract=dt.date, input_contract=Schema({"a": REPORT}), depends_on=["a"]),
+    ])  # fmt: skip
+    for name in COMPILERS:
+        monkeypatch.setattr(f"kairos_async.contracts.{name}", forbidden)
+    for contract in made:
         for data in ({"name": "a", "products": []}, [1], "x", None):
             with contextlib.suppress(ValidationError):
                 contract.validate(data)
+    result = await workflow.run()
+    assert result.output == "2024-02-29"
+
+
+COMPILERS = [
+    "annotated.TypeAdapter", "hardening.SchemaValidator", "hardening.SchemaSerializer", "guards.SchemaValidator",
+    "regex.SchemaValidator", "covering.SchemaValidator", "json_schema.Draft202012Validator",
+]  # fmt: skip
+"""All that compiles anything."""
+
+
+def test_all_that_compiles_is_known() -> None:
+    """No module of contracts has another compiler than those that the test above forbids."""
+    names = {"TypeAdapter", "SchemaValidator", "SchemaSerializer", "Draft202012Validator", "validator_for"}
+    found = {
+        f"{module.name}.{name}"
+        for module in pkgutil.iter_modules(contracts.__path__)
+        for name in names & vars(importlib.import_module(f"kairos_async.contracts.{module.name}")).keys()
+    }
+    assert found == set(COMPILERS)
