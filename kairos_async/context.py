@@ -63,8 +63,15 @@ class Services(Protocol):
     @property
     def hooks(self) -> tuple[Hook, ...]: ...
 
-    def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
-        """Build the event and give it to the hooks."""
+    def emit(
+        self,
+        kind: type[Event],
+        step: str | None,
+        level: EventLevel,
+        data: dict[str, JSONValue],
+        shown: JSONValue | Missing = MISSING,
+    ) -> None:
+        """Build the event and give it to the hooks; `shown` is an output that is redacted already."""
 
 
 class Scope:

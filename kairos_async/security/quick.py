@@ -44,7 +44,8 @@ def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: l
         opened = _opened(level, key_facts.__getitem__, keys)
         if opened is None:
             return False
-        level, numbers = [], []
+        level = []
+        numbers: list[float] = []
         for values in opened:
             if not _sort(values, texts, numbers, level):
                 return False

@@ -187,7 +187,7 @@ class Redactor:
         return not (self._known.count and self._known.found_in(text)) and self._is_clean_text(text)
 
     def _is_clean_text(self, text: str) -> bool:
-        """Whether no rule finds anything in the text, and any output can encode it; known values are asked for apart."""
+        """Whether no rule finds anything in the text, and any output can encode it; known values aside."""
         return not self._keys.may_hold_secret(text) and (text.isascii() or encodable(text) is text)
 
     def _texts_of_plain(self, data: object) -> list[str] | None:
@@ -213,6 +213,7 @@ class Redactor:
         if depth >= DEEPEST:
             return type_name(value)
         seen[id(value)] = value, type_name(value)  # what a way back to here becomes
+        result: JSONValue
         if kind is dict:
             result = self._dict(value, seen, depth + 1)
         elif kind is list:
