@@ -74,7 +74,7 @@ def test_every_pair_of_source_and_sink(source: str, sink: str, of_input: bool) -
 @pytest.mark.parametrize(("source", "sink"), PAIRS)
 def test_a_source_that_is_its_own_sink(source: str, sink: str) -> None:
     """What it brings in is acted on before anyone could check it: no gate, contract, scope or foreach helps."""
-    for more in (
+    ways: list[dict[str, Any]] = [
         {},
         {"gate": "approval"},
         {"gate": "declassifier"},
@@ -82,7 +82,8 @@ def test_a_source_that_is_its_own_sink(source: str, sink: str) -> None:
         {"input_contract": Schema({"n": int})},
         {"read_keys": [], "write_keys": []},
         {"foreach": "list"},
-    ):
+    ]
+    for more in ways:
         assert path(step("list"), step("do", labels=[source, sink], **more)) == ["step 'do'"]
     other = {"untrusted": "external", "secret": "irreversible"}[source]
     assert path(step("do", labels=[source, other])) == []
