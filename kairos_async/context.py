@@ -69,9 +69,10 @@ class Services(Protocol):
         step: str | None,
         level: EventLevel,
         data: dict[str, JSONValue],
-        shown: JSONValue | Missing = MISSING,
+        *,
+        is_clean: bool = False,
     ) -> None:
-        """Build the event and give it to the hooks; `shown` is an output that is redacted already."""
+        """Build the event and give it to the hooks; `is_clean`: redacted already, or numbers of the engine's own."""
 
 
 class Scope:

@@ -10,11 +10,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import structlog
 
-from kairos_async._types import MISSING, JSONValue, Missing
+from kairos_async._types import JSONValue
 from kairos_async.context import StepContext
 from kairos_async.events import EventLevel, Hook
 from kairos_async.security import Redactor, sanitize_exception
-from kairos_async.state import read_copy
 
 
 @runtime_checkable
@@ -99,21 +98,21 @@ class Emitter:
         step: str | None,
         level: EventLevel,
         data: dict[str, JSONValue],
-        shown: JSONValue | Missing = MISSING,
+        *,
+        is_clean: bool = False,
     ) -> None:
         """Build an event of the kind and give it to every hook, whatever the other hooks do with it.
 
-        `shown` is an output that is redacted already; hooks get a copy of it.
+        `is_clean` says that the data is redacted already, or has nothing in it but numbers of the engine's own.
         """
         self._sequence += 1
-        redacted = cast(dict[str, JSONValue], self._redactor.redact(data))
         event = kind(
             run_id=self._run_id,
             sequence=self._sequence,
             timestamp=datetime.now(UTC),
             step_id=None if step is None else self._redactor.name(step),
             level=level,
-            data=redacted if shown is MISSING else {**redacted, "output": read_copy(shown)},
+            data=data if is_clean else cast(dict[str, JSONValue], self._redactor.redact(data)),
         )
         for position, hook in enumerate(self._hooks):
             try:

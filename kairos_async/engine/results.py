@@ -22,6 +22,7 @@ from kairos_async.outcomes import (
     WorkflowStatus,
 )
 from kairos_async.plan import TaskGraph
+from kairos_async.state import read_copy
 
 FAILED_AND_SKIPPED: Final = "it failed, and its policy skips it"
 
@@ -99,7 +100,8 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
 
 def announce_completed(run: RunRecord, name: str, duration_ms: float, attempts: int, shown: JSONValue) -> None:
     """Emit the event that a step has completed. `shown` is its output, redacted."""
-    run.emit(StepComplete, name, EventLevel.INFO, {"duration_ms": duration_ms, "attempts": attempts}, shown)
+    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "output": read_copy(shown)}
+    run.emit(StepComplete, name, EventLevel.INFO, data, is_clean=True)
 
 
 def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:

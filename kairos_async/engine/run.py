@@ -285,7 +285,7 @@ class Run:
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1}, is_clean=True)
         call = self.active[node.name] = Call(self, node, slot)
         if node.total_timeout is not None:
             call.deadline = call.started + node.total_timeout
@@ -316,7 +316,7 @@ class Run:
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)})
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)}, is_clean=True)
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout
         if items:
