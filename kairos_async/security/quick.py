@@ -7,7 +7,7 @@ passes here, so each call, each event and each write costs a few microseconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import chain
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ _MOST_CONTAINERS: Final = 20_000
 _FEW: Final = 8
 """From this many values or containers on it pays to ask about all of them at once."""
 _NUMBERS: Final = frozenset({int, float})
+_IGNORED: Final = frozenset({type(None), bool})
+_KINDS: Final = _NUMBERS | _IGNORED | {str, dict, list}
 
 
 def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: list[str]) -> bool:
@@ -46,9 +48,8 @@ def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: l
             return False
         level = []
         numbers: list[float] = []
-        for values in opened:
-            if not _sort(values, texts, numbers, level):
-                return False
+        if not all([_sort(values, texts, numbers, level) for values in opened]):
+            return False
         if numbers and not math.isfinite(sum(numbers, 0.0)):
             return False
         if not level:
@@ -59,7 +60,7 @@ def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: l
     return False
 
 
-def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> list[Iterable[Any]] | None:
+def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> list[Collection[Any]] | None:
     """The values of the containers of a level; None if a key, a name/value object or a pair needs a closer look."""
     if len(level) > _FEW:
         dicts = [part for part in level if type(part) is dict]
@@ -70,7 +71,7 @@ def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> l
         if not VALUE_FIELDS.isdisjoint(names) and any(named_value(part, keys) for part in dicts):
             return None
         return [[*chain.from_iterable(map(dict.values, dicts)), *chain.from_iterable(lists)]]
-    opened: list[Iterable[Any]] = []
+    opened: list[Collection[Any]] = []
     for part in level:
         if type(part) is dict:
             if any(map(fact, part)) or (not VALUE_FIELDS.isdisjoint(part) and named_value(part, keys)):
@@ -83,16 +84,14 @@ def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> l
     return opened
 
 
-def _sort(values: Any, texts: list[str], numbers: list[float], containers: list[Any]) -> bool:
+def _sort(values: Collection[Any], texts: list[str], numbers: list[float], containers: list[Any]) -> bool:
     """Sort the values of a container by what has to be asked about them; whether all are of the types of JSON."""
     if len(values) > _FEW:
         kinds = set(map(type, values))
-        if kinds == {str}:
-            texts += values
-            return True
-        if kinds <= _NUMBERS:
-            numbers += values
-            return True
+        for kind in kinds - _IGNORED:
+            target: list[Any] = texts if kind is str else numbers if kind in _NUMBERS else containers
+            target.extend(values if len(kinds) == 1 else [value for value in values if type(value) is kind])
+        return kinds <= _KINDS
     for value in values:
         kind = type(value)
         if kind is str:

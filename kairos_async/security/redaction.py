@@ -156,8 +156,8 @@ class Redactor:
         return text if text.isascii() else encodable(text)
 
     def name(self, name: str) -> str:
-        """Return what `text` does for a name that is met again and again, such as a step's: a look-up."""
-        return name if self._facts_now()[name] != ODD else self.text(name)
+        """Return what `text` does for a name from code, such as a step's, by a look-up; a run's values aside."""
+        return name if self._facts.shared[name] != ODD else self.text(name)
 
     def redact(self, data: object) -> JSONValue:
         """Return the data as JSON data with secrets replaced. Never raises.
