@@ -49,8 +49,9 @@ class Call(Scope):
 
     `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
     loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
-    a first one that succeeded. `acting` is True while the action itself runs. A successful attempt leaves its `output`
-    and, beside the writes of the scope, `output_size` in bytes, or `skipped` if the action returned SKIP.
+    a first one that succeeded. `acting` is True while the action itself runs. A successful attempt leaves its `output`,
+    beside the writes of the scope, `output_size` in bytes, and `shown`, which is the output redacted if there are hooks
+    and this is no item; or `skipped` if the action returned SKIP.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Call(Scope):
         "item",
         "output",
         "output_size",
+        "shown",
         "skipped",
         "slot",
         "started",
@@ -93,6 +95,7 @@ class Call(Scope):
         self.attempts: list[Attempt] = []
         self.feedback: dict[str, JSONValue] | None = None
         self.output: JSONValue = None
+        self.shown: JSONValue = None
         self.output_size = 0
         self.skipped = False
 
