@@ -1,4 +1,10 @@
-"""Watching runs: what a service puts into its own logging."""
+"""Watching runs: logs of runs and their sinks, and what a service puts into its own logging."""
 
+from kairos_async.observe.file_sinks import FileSink as FileSink
+from kairos_async.observe.file_sinks import JSONLinesSink as JSONLinesSink
 from kairos_async.observe.processors import bind_run_context as bind_run_context
 from kairos_async.observe.processors import redact_processor as redact_processor
+from kairos_async.observe.reading import read_log as read_log
+from kairos_async.observe.reading import read_logs as read_logs
+from kairos_async.observe.runlog import RunLog as RunLog
+from kairos_async.observe.runlog import RunSummary as RunSummary
