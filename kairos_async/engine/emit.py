@@ -32,15 +32,28 @@ class Entering(Protocol):
         """Set context variables for one attempt."""
 
 
+@runtime_checkable
+class Brake(Protocol):
+    """What a lifespan may give: a way to hold back the run while its hook cannot keep up; see `Hook`."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no further step, or item, should start now."""
+
+    async def drain(self) -> None:
+        """Wait until one may start again."""
+
+
 class Emitter:
     """The way out for the events of one run.
 
     Attributes:
+        brakes: of the hooks that want to hold back the run when they cannot keep up.
         warnings: one line for each hook that raised.
         broken: what a hook with `required = True` raised in its lifespan, as class name and message; None: nothing.
     """
 
-    __slots__ = ("_hooks", "_redactor", "_reported", "_run_id", "_sequence", "broken", "warnings")
+    __slots__ = ("_hooks", "_redactor", "_reported", "_run_id", "_sequence", "brakes", "broken", "warnings")
 
     def __init__(self, run_id: str, hooks: tuple[Hook, ...], redactor: Redactor) -> None:
         self._run_id = run_id
@@ -48,6 +61,7 @@ class Emitter:
         self._redactor = redactor
         self._sequence = 0
         self._reported: set[int] = set()
+        self.brakes: list[Brake] = []
         self.warnings: list[str] = []
         self.broken: tuple[str, str] | None = None
 
@@ -58,11 +72,13 @@ class Emitter:
                 continue
             try:
                 lifespan = hook.lifespan(self._run_id, workflow)
-                await lifespan.__aenter__()
+                given = await lifespan.__aenter__()
             except Exception as error:
-                self._report(position, error, lifespan=True)
+                self._report_lifespan(position, error)
             else:
                 stack.push_async_exit(self._leaving(position, lifespan))
+                if isinstance(given, Brake):
+                    self.brakes.append(given)
 
     def _leaving(self, position: int, lifespan: AbstractAsyncContextManager[object]) -> Callable[..., Any]:
         async def leave(
@@ -71,7 +87,7 @@ class Emitter:
             try:
                 await lifespan.__aexit__(kind, error, traceback)
             except Exception as own:
-                self._report(position, own, lifespan=True)
+                self._report_lifespan(position, own)
 
         return leave
 
@@ -111,16 +127,34 @@ class Emitter:
             except BaseException as error:
                 self._report(position, error)
 
-    def _report(self, position: int, error: BaseException, *, lifespan: bool = False) -> None:
+    async def held_back(self) -> bool:
+        """Wait for the hooks that cannot keep up. False at once if there is none."""
+        waited = False
+        for brake in self.brakes:
+            if brake.full:
+                await brake.drain()
+                waited = True
+        return waited
+
+    def _report_lifespan(self, position: int, error: Exception) -> None:
+        """Say what a lifespan raised: of a group, each part, which may know for itself whether the run fails for it."""
+        required = getattr(self._hooks[position], "required", False)
+        reported = position in self._reported
+        for part in error.exceptions if isinstance(error, ExceptionGroup) else (error,):
+            fails = getattr(part, "required", required) is True
+            if fails or not reported:
+                self._reported.discard(position)
+                self._report(position, part, fails=fails)
+
+    def _report(self, position: int, error: BaseException, *, fails: bool = False) -> None:
         """Say once that a hook is broken. It goes on getting events: the next one may not break it."""
-        hook = self._hooks[position]
-        required = lifespan and getattr(hook, "required", False) is True
-        if position in self._reported and not required:
+        if position in self._reported:
             return
         self._reported.add(position)
+        hook = self._hooks[position]
         name = getattr(hook, "__qualname__", type(hook).__name__)
         error_type, message = sanitize_exception(error, self._redactor)
-        if required:
+        if fails:
             self.broken = self.broken or (error_type, f"The required hook {name} failed: {message}")
         self.warnings.append(f"hook {name} raised {error_type}: {message}")
         structlog.get_logger("kairos_async").warning(

@@ -34,6 +34,7 @@ class RunRecord(RunServices, Protocol):
     output_step: str | None
     graph: TaskGraph
     started: float
+    ended: float
     active: dict[str, Call | Fanout | None]
     results: StepResults
     replans: list[Replan]
@@ -150,7 +151,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         status=status,
         output=_output(run, results),
         step_results=results,
-        duration_ms=(run.now() - run.started) * 1000,
+        duration_ms=(run.ended - run.started) * 1000,
         llm_calls=run.meter.total,
         error_type=failure.error_type if failure else None,
         error_message=failure.error_message if failure else None,
@@ -166,7 +167,7 @@ def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
     failure = run.failure
     return {
         "status": status.value,
-        "duration_ms": (run.now() - run.started) * 1000,
+        "duration_ms": (run.ended - run.started) * 1000,
         "llm_calls": run.meter.total,
         "error_type": failure.error_type if failure else None,
         "error_message": failure.error_message if failure else None,

@@ -130,7 +130,7 @@ class Run:
         loop = native_loop()
         self.workers = workers_of(loop)
         self.now: Callable[[], float] = getattr(loop, "time", anyio.current_time)
-        self.started = self.now()
+        self.started = self.ended = self.now()
         if not self.hooks:
             return workflow_result(self, await self._execute())
         async with AsyncExitStack() as stack:
@@ -192,6 +192,8 @@ class Run:
         with scope:
             try:
                 while not self.stopping:
+                    if self.emitter.brakes and await self.emitter.held_back():
+                        continue
                     if isinstance(unit, Fanout):
                         if await unit.run_item(index, slot):
                             await self._conclude(unit, slot)
@@ -202,10 +204,6 @@ class Run:
                         gave_up = await settle(call)
                         if gave_up is not None or not self._completed(call):
                             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
-                    if not (slot.held and slot.clean):
-                        slot.give_up()
-                        self.pump()
-                        return
                     if (following := self._next_for(slot)) is None:
                         return
                     unit, index = following
@@ -256,7 +254,14 @@ class Run:
         return True
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
-        """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""
+        """The unit with which a worker goes on, keeping its slot; the rest is started beside it.
+
+        None also for a worker whose slot is gone, or in whose context variables a step left something.
+        """
+        if not (slot.held and slot.clean):
+            slot.give_up()
+            self.pump()
+            return None
         if self.stopping or (self.shared and self.limiter is not None and self.limiter.wanted_before(self)):
             return None
         following = self._take()
@@ -415,6 +420,7 @@ class Run:
     def _close(self, status: WorkflowStatus) -> WorkflowStatus:
         """Settle what has not run, and emit the final event."""
         settle_rest(self, status)
+        self.ended = self.now()
         if self.hooks:
             level = EventLevel.INFO if status is WorkflowStatus.COMPLETE else EventLevel.ERROR
             self.emit(WorkflowComplete, None, level, final_facts(self, status))

@@ -12,6 +12,7 @@ from kairos_async.events import (
     Event,
     ItemComplete,
     ItemFail,
+    LLMCall,
     PlanReplaced,
     StepCancel,
     StepComplete,
@@ -145,6 +146,10 @@ class Tally:
         """The counts so far."""
         return RunSummary(**self.counts, step_durations_ms=dict(self.durations_ms))
 
+    def told(self) -> dict[str, JSONValue]:
+        """The counts so far, for the final event of a log."""
+        return dict(self.counts)
+
     def note_start(self, event: Event) -> None:
         """Take over what the first event tells of the run."""
         self.workflow = str(event.data.get("workflow", ""))
@@ -188,6 +193,7 @@ _COUNTED: Final[dict[type, str]] = {
     StepRetry: "total_retries",
     ItemComplete: "items_completed",
     ItemFail: "items_failed",
+    LLMCall: "llm_calls",
     ValidationComplete: "validations_passed",
     ValidationFail: "validations_failed",
     PlanReplaced: "replans",
@@ -199,6 +205,7 @@ _NOTED: Final[dict[type, Callable[[Tally, Event], None]]] = {
     StepComplete: Tally.note_step,
     StepFail: Tally.note_step,
     StepCancel: Tally.note_step,
+    LLMCall: Tally.note_call,
     WorkflowComplete: Tally.note_end,
 }
 """Event types of which more is kept than that they happened."""
