@@ -9,7 +9,7 @@ import pydantic_core
 
 from kairos_async.events import Event, WorkflowComplete
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe.files import Existing, LogPath, write_all
+from kairos_async.observe.files import Existing, LogPath, LogWriteError, write
 from kairos_async.observe.lines import encode
 from kairos_async.observe.runlog import log_of
 
@@ -27,16 +27,18 @@ class _Lines:
 
     def write(self, events: Sequence[Event], dropped: int) -> None:
         """Write the events in one go."""
-        first = encode(events[0], self.lost + dropped)
-        content = b"".join([b"\n" if self.torn else b"", first, *map(encode, events[1:])])
-        try:
-            write_all(self.descriptor, content)
-        except OSError:
-            self.lost += dropped + len(events)
-            self.torn = True
-            raise
-        self.lost = 0
-        self.torn = False
+        lines = [encode(events[0], self.lost + dropped), *map(encode, events[1:])]
+        if self.torn:
+            lines[0] = b"\n" + lines[0]
+        content = b"".join(lines)
+        count, error = write(self.descriptor, content)
+        if error is None:
+            self.lost, self.torn = 0, False
+            return
+        whole = content.count(b"\n", self.torn, count)
+        self.torn = self.torn or content[count - 1 : count] != b"\n"
+        self.lost = (0 if whole else self.lost + dropped) + len(events) - whole
+        raise LogWriteError(error, len(events) - whole)
 
 
 class JSONLinesSink:

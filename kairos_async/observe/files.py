@@ -43,7 +43,7 @@ class LogPath:
         if existing not in get_args(Existing):
             raise ConfigError(f"existing={existing!r} is none of {list(get_args(Existing))}.")
         self._text = text
-        self._base = Path.cwd()
+        self._base = None if Path(text).is_absolute() else Path.cwd()
         self._made: dict[Path, tuple[int, int]] = {}
         self.existing: Existing = existing
 
@@ -61,7 +61,7 @@ class LogPath:
             if not _SAFE_RUN_ID.fullmatch(run_id):
                 raise SecurityError(f"Run id {run_id[:80]!r} is no part of a file's name.")
             text = text.replace(_RUN_ID, run_id)
-        return Path(text) if Path(text).is_absolute() else path_inside(text, self._base)
+        return Path(text) if self._base is None else path_inside(text, self._base)
 
     def open(self, run_id: str) -> int:
         """Open a run's file for writing at its end; make it and its directories first. Returns the descriptor.
@@ -98,7 +98,9 @@ class LogPath:
         descriptor = os.open(temporary, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
         try:
             try:
-                write_all(descriptor, content)
+                _, error = write(descriptor, content)
+                if error is not None:
+                    raise error
             finally:
                 os.close(descriptor)
             temporary.replace(path)
@@ -128,12 +130,20 @@ def _open_again(path: Path, ours: tuple[int, int] | None) -> int:
     return descriptor
 
 
-def write_all(descriptor: int, content: bytes) -> None:
-    """Write every byte.
+class LogWriteError(OSError):
+    """Not all of a log could be written. `missing` counts the events that are not in it."""
 
-    Raises:
-        OSError: not all of it could be written; a part may have been.
-    """
+    def __init__(self, cause: OSError, missing: int) -> None:
+        self.missing = missing
+        super().__init__(cause.errno, cause.strerror)
+
+
+def write(descriptor: int, content: bytes) -> tuple[int, OSError | None]:
+    """Write as much as can be written. Returns the number of bytes, and what was in the way of the rest."""
     rest = memoryview(content)
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except OSError as error:
+            return len(content) - len(rest), error
+    return len(content), None

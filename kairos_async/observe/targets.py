@@ -27,6 +27,7 @@ class Sink(Protocol):
         begin(run_id, workflow)     called before the first event of a run
         emit_many(events, dropped)  called instead of `emit`, with what has come up since the last call; `dropped`
                                     events before these were dropped, because the queue was full
+                                    an exception may have `missing`, the number of events that were not taken
         required                    true: a run fails that this sink could not log
     """
 
@@ -133,7 +134,7 @@ class Target:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                outcome.failed(error, events)
+                outcome.failed(error, getattr(error, "missing", events))
             finally:
                 outcome.count = events
 

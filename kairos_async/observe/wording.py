@@ -79,13 +79,19 @@ def _item(event: Event, key: str) -> str:
     return _step(event) if position is None else f"{_step(event)}[{position}]"
 
 
+def _listed(data: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under the key; an empty one if there is none, as in a file that somebody else wrote."""
+    value = data.get(key)
+    return value if isinstance(value, list) else []
+
+
 def _error(data: Mapping[str, Any]) -> str:
     kind, message = data.get("error_type"), data.get("error_message")
     return shortened(f"{kind}: {message}" if message else str(kind))
 
 
 def _workflow_start(event: Event, data: Mapping[str, Any]) -> Line:
-    given = ", ".join(map(str, data.get("inputs") or ())) or "none"
+    given = ", ".join(map(str, _listed(data, "inputs"))) or "none"
     return Line("run", str(data.get("workflow")), f"{counted(data.get('steps'), 'step')}, inputs: {shortened(given)}")
 
 
@@ -148,7 +154,7 @@ def _validation_complete(event: Event, data: Mapping[str, Any]) -> Line:
 
 
 def _validation_fail(event: Event, data: Mapping[str, Any]) -> Line:
-    broken = [error for error in data.get("errors") or () if isinstance(error, dict)]
+    broken = [error for error in _listed(data, "errors") if isinstance(error, dict)]
     rules = "; ".join(f"{error.get('field') or 'the whole'}: expected {error.get('expected')}" for error in broken[:5])
     more = f" (and {len(broken) - 5} more)" if len(broken) > 5 else ""
     return Line("invalid", _step(event), f"{_boundary(data)}: {shortened(rules)}{more}")
@@ -167,7 +173,7 @@ def _llm_delta(event: Event, data: Mapping[str, Any]) -> Line:
 
 
 def _replan(event: Event, data: Mapping[str, Any]) -> Line:
-    removed, added = (", ".join(map(str, data.get(key) or ())) or "nothing" for key in ("removed", "added"))
+    removed, added = (", ".join(map(str, _listed(data, key))) or "nothing" for key in ("removed", "added"))
     return Line("replan", f"#{data.get('number')}", f"out: {shortened(removed)}; in: {shortened(added)}")
 
 
