@@ -63,8 +63,10 @@ class Services(Protocol):
     @property
     def hooks(self) -> tuple[Hook, ...]: ...
 
-    def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
-        """Build the event and give it to the hooks."""
+    def emit(
+        self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue], *, clean: bool = False
+    ) -> None:
+        """Build the event and give it to the hooks. `clean`: the data hold nothing that could be a secret."""
 
 
 class Scope:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 import structlog
 
@@ -14,6 +14,8 @@ from kairos_async._types import JSONValue
 from kairos_async.context import StepContext
 from kairos_async.events import EventLevel, Hook
 from kairos_async.security import Redactor, sanitize_exception
+
+_now: Final = datetime.now
 
 
 @runtime_checkable
@@ -49,11 +51,15 @@ class Emitter:
 
     Attributes:
         brakes: of the hooks that want to hold back the run when they cannot keep up.
+        outputs: whether a hook wants steps' outputs, which cost a copy and a redaction each.
         warnings: one line for each hook that raised.
         broken: what a hook with `required = True` raised in its lifespan, as class name and message; None: nothing.
     """
 
-    __slots__ = ("_hooks", "_redactor", "_reported", "_run_id", "_sequence", "brakes", "broken", "warnings")
+    __slots__ = (
+        *("_hooks", "_labels", "_listeners", "_redactor", "_reported", "_run_id", "_sequence"),
+        *("brakes", "broken", "outputs", "warnings"),
+    )
 
     def __init__(self, run_id: str, hooks: tuple[Hook, ...], redactor: Redactor) -> None:
         self._run_id = run_id
@@ -61,6 +67,9 @@ class Emitter:
         self._redactor = redactor
         self._sequence = 0
         self._reported: set[int] = set()
+        self._listeners: dict[type[Any], tuple[tuple[int, Hook], ...]] = {}
+        self._labels: dict[str, str] = {}
+        self.outputs = any(getattr(hook, "outputs", True) for hook in hooks)
         self.brakes: list[Brake] = []
         self.warnings: list[str] = []
         self.broken: tuple[str, str] | None = None
@@ -108,24 +117,50 @@ class Emitter:
 
         return enter
 
-    def emit(self, kind: type[Any], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
-        """Build an event of the kind and give it to every hook, whatever the other hooks do with it."""
+    def emit(
+        self, kind: type[Any], step: str | None, level: EventLevel, data: dict[str, JSONValue], *, clean: bool = False
+    ) -> None:
+        """Build an event of the kind and give it to every hook that wants it, whatever the other hooks do with it.
+
+        `clean` says that the data are numbers and words of the library's own: then there is nothing to redact.
+        """
         self._sequence += 1
+        listeners = self._listeners.get(kind)
+        if listeners is None:
+            listeners = self._listen(kind)
+        if not listeners:
+            return
         event = kind(
-            run_id=self._run_id,
-            sequence=self._sequence,
-            timestamp=datetime.now(UTC),
-            step_id=step,
-            level=level,
-            data=cast(dict[str, JSONValue], self._redactor.redact(data)),
+            self._run_id,
+            self._sequence,
+            _now(UTC),
+            step,
+            level,
+            data if clean else cast(dict[str, JSONValue], self._redactor.redact(data)),
         )
-        for position, hook in enumerate(self._hooks):
+        for position, hook in listeners:
             try:
                 hook(event)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:
                 self._report(position, error)
+
+    def _listen(self, kind: type[Any]) -> tuple[tuple[int, Hook], ...]:
+        """Find out once which hooks want events of a kind."""
+        listeners = self._listeners[kind] = tuple(
+            (position, hook)
+            for position, hook in enumerate(self._hooks)
+            if (kinds := getattr(hook, "kinds", None)) is None or kind in kinds
+        )
+        return listeners
+
+    def label(self, text: str) -> str:
+        """A name from the user's code, such as a contract's, redacted: once a run."""
+        found = self._labels.get(text)
+        if found is None:
+            found = self._labels[text] = self._redactor.text(text)
+        return found
 
     async def held_back(self) -> bool:
         """Wait for the hooks that cannot keep up. False at once if there is none."""

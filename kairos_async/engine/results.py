@@ -6,7 +6,6 @@ from typing import Final, Protocol
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.runner import GaveUp
 from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip
@@ -39,7 +38,6 @@ class RunRecord(RunServices, Protocol):
     results: StepResults
     replans: list[Replan]
     failure: Failure | None
-    emitter: Emitter
 
 
 def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResult:
@@ -84,11 +82,21 @@ def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> Ste
     )
 
 
+def announce_success(run: RunRecord, name: str, output: JSONValue, duration_ms: float, attempts: int) -> None:
+    """Emit the event that a step has completed."""
+    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts}
+    if run.emitter.outputs:
+        data["output"] = read_copy(output)
+        run.emit(StepComplete, name, EventLevel.INFO, data)
+    else:
+        run.emit(StepComplete, name, EventLevel.INFO, data, clean=True)
+
+
 def announce(run: RunRecord, result: StepResult, action: FailureAction | None = None) -> None:
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
     if result.status is StepStatus.COMPLETED:
-        run.emit(StepComplete, result.name, EventLevel.INFO, {**data, "output": read_copy(result.output)})
+        announce_success(run, result.name, result.output, result.duration_ms, len(result.attempts))
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:

@@ -29,6 +29,7 @@ from kairos_async.engine.replan import Planner, replan
 from kairos_async.engine.results import (
     FAILED_AND_SKIPPED,
     announce,
+    announce_success,
     fanout_result,
     final_facts,
     settle_rest,
@@ -289,7 +290,7 @@ class Run:
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1}, clean=True)
         call = self.active[node.name] = Call(self, node, slot)
         if node.total_timeout is not None:
             call.deadline = call.started + node.total_timeout
@@ -300,11 +301,10 @@ class Run:
         if call.skipped or call.attempts:
             return False
         name, started = call.node.name, call.started
-        self.results.record_first_success(
-            name, call.output, (started - self.started) * 1000, (call.ended - started) * 1000
-        )
+        duration_ms = (call.ended - started) * 1000
+        self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
         if self.hooks:
-            announce(self, self.results[name])
+            announce_success(self, name, call.output, duration_ms, 1)
         self._leave(name)
         return True
 
@@ -321,7 +321,7 @@ class Run:
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)})
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)}, clean=True)
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout
         if items:

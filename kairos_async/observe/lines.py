@@ -62,13 +62,30 @@ def encode(event: Event, dropped: int = 0) -> bytes:
     Nothing in the data can begin another line or reach a terminal as a command: the control characters that JSON lets
     through are escaped too.
     """
-    whole = event_to_dict(event)
-    if dropped:
-        whole["dropped"] = dropped
-    line = pydantic_core.to_json(whole, inf_nan_mode="strings")
+    # Put together by hand: serialising the whole as a dict takes twice as long, and a busy run writes nothing else.
+    parts = (
+        _HEADS[event.event_type],
+        _json(event.run_id),
+        b',"sequence":%d,"timestamp":"%s","step_id":' % (event.sequence, event.timestamp.isoformat().encode()),
+        _json(event.step_id),
+        _LEVELS[event.level],
+        _json(event.data),
+        b',"dropped":%d}\n' % dropped if dropped else b"}\n",
+    )
+    line = b"".join(parts)
     if not line.isascii() or b"\x7f" in line:
         line = line.decode("utf-8").translate(_UNSAFE).encode("utf-8")
-    return line + b"\n"
+    return line
+
+
+def _json(value: object) -> bytes:
+    return pydantic_core.to_json(value, inf_nan_mode="strings")
+
+
+_HEADS: Final = {
+    tag: b'{"schema_version":%d,"event_type":"%s","run_id":' % (SCHEMA_VERSION, tag.encode()) for tag in KINDS
+}
+_LEVELS: Final = {level: b',"level":"%s","data":' % level.value.encode() for level in EventLevel}
 
 
 class Read(NamedTuple):

@@ -18,7 +18,7 @@ from kairos_async.events import Event, StepComplete, WorkflowComplete
 from kairos_async.exceptions import ConfigError, ExecutionError
 from kairos_async.observe.lanes import Lane, OnFull
 from kairos_async.observe.levels import OUTPUT_FROM, LogLevel, shown_at
-from kairos_async.observe.runlog import RunLog, Tally
+from kairos_async.observe.runlog import COUNTED, RunLog, Tally
 from kairos_async.observe.targets import AnySink, Target
 from kairos_async.security import Redactor
 
@@ -83,7 +83,8 @@ class RunLogger:
             raise ConfigError(f"sink_timeout={sink_timeout!r} must be a number of seconds above 0.")
         self.verbosity = LogLevel(verbosity)
         self._shown = shown_at(self.verbosity)
-        self._strips = OUTPUT_FROM not in self.verbosity.up_to()
+        self.kinds = self._shown | COUNTED
+        self.outputs = OUTPUT_FROM in self.verbosity.up_to()
         self._targets = [Target(sink) for sink in sinks]
         self._redactor = Redactor(sensitive_keys) if sensitive_keys else None
         self._queue_size = queue_size
@@ -105,7 +106,7 @@ class RunLogger:
             return
         if kind is WorkflowComplete:
             event = _with(event, {**event.data, "summary": run.tally.told()})
-        elif kind is StepComplete and self._strips and "output" in event.data:
+        elif kind is StepComplete and not self.outputs and "output" in event.data:
             event = _with(event, {key: value for key, value in event.data.items() if key != "output"})
         if self._redactor is not None:
             event = _with(event, cast(dict[str, JSONValue], self._redactor.redact(event.data)))

@@ -135,10 +135,11 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Count one event."""
-        counted = _COUNTED.get(type(event))
+        kind = type(event)
+        counted = _COUNTED.get(kind)
         if counted is not None:
             self.counts[counted] = self.counts.get(counted, 0) + 1
-        note = _NOTED.get(type(event))
+        note = _NOTED.get(kind)
         if note is not None:
             note(self, event)
 
@@ -209,6 +210,10 @@ _NOTED: Final[dict[type, Callable[[Tally, Event], None]]] = {
     WorkflowComplete: Tally.note_end,
 }
 """Event types of which more is kept than that they happened."""
+
+
+COUNTED: Final = frozenset({*_COUNTED, *_NOTED})
+"""The types of event that a summary is made of."""
 
 
 def _number(data: Mapping[str, Any], name: str) -> Any:
