@@ -71,7 +71,7 @@ class WorkflowStart(_Event):
 
 
 class StepStart(_Event):
-    """A step begins. data: attempt (1), and items (their number) for a foreach."""
+    """A step begins. data: attempt (1); for a foreach also items (their number) and foreach (the key of the list)."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_start"]] = "step_start"

@@ -321,7 +321,7 @@ class Run:
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)}, clean=True)
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items), "foreach": key})
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout
         if items:

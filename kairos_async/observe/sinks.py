@@ -59,7 +59,7 @@ class ConsoleSink:
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write a line for each event of a run, and one for those that were dropped before them."""
         stream = self._stream or sys.stderr
-        color = _wants_color(stream) if self._color is None else self._color
+        color = wants_color(stream) if self._color is None else self._color
         lines = [f"... {dropped} events were dropped\n"] if dropped else []
         for event in events:
             if type(event) is WorkflowStart:
@@ -96,7 +96,8 @@ class ConsoleSink:
         return f"{self._clock}.{moment.microsecond // 1000:03d}"
 
 
-def _wants_color(stream: TextIO) -> bool:
+def wants_color(stream: TextIO) -> bool:
+    """Whether a stream is a terminal, and nothing in the environment says that colours are not wanted."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
