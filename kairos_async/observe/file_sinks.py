@@ -50,7 +50,7 @@ class JSONLinesSink:
 
     Args:
         path: of the file; `{run_id}` in it gives each run a file of its own. A relative path begins in the directory
-            that is the current one now.
+            that is the current one when the first run begins.
         existing: what to do when somebody else made the file already: "error" (nothing is written, and the result's
             warnings say so), "append", or "replace".
         required: whether a run fails that cannot be logged here.

@@ -43,7 +43,7 @@ class LogPath:
         if existing not in get_args(Existing):
             raise ConfigError(f"existing={existing!r} is none of {list(get_args(Existing))}.")
         self._text = text
-        self._base = None if Path(text).is_absolute() else Path.cwd()
+        self._base: Path | None = None  # of a relative path: where the process is when the sink is first used
         self._made: dict[Path, tuple[int, int]] = {}
         self.existing: Existing = existing
 
@@ -54,14 +54,17 @@ class LogPath:
         """The absolute path of a run's file.
 
         Raises:
-            SecurityError: a link leads out of the directory that was the current one when the sink was made.
+            SecurityError: a link leads out of the directory in which a relative path begins.
         """
         text = self._text
         if _RUN_ID in text:
             if not _SAFE_RUN_ID.fullmatch(run_id):
                 raise SecurityError(f"Run id {run_id[:80]!r} is no part of a file's name.")
             text = text.replace(_RUN_ID, run_id)
-        return Path(text) if self._base is None else path_inside(text, self._base)
+        if Path(text).is_absolute():
+            return Path(text)
+        self._base = self._base or Path.cwd()
+        return path_inside(text, self._base)
 
     def open(self, run_id: str) -> int:
         """Open a run's file for writing at its end; make it and its directories first. Returns the descriptor.

@@ -241,10 +241,12 @@ class TestPlaces:
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "work")
         inside, outside = kind("a/run.log"), kind("b/run.log")
+        inside.emit(EVENTS[0])
         monkeypatch.chdir(tmp_path)
-        written(inside)
+        written(inside, EVENTS[1:])
         assert (tmp_path / "work" / "a" / "run.log").exists()
         (tmp_path / "work" / "b").symlink_to(tmp_path / "elsewhere")
+        monkeypatch.chdir(tmp_path / "work")
         with pytest.raises(SecurityError, match="leads out"):
             outside.emit(EVENTS[0])
         assert list((tmp_path / "elsewhere").iterdir()) == []
