@@ -10,7 +10,7 @@ import pydantic_core
 from kairos_async.events import Event, WorkflowComplete
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.files import Existing, LogPath, LogWriteError, write
-from kairos_async.observe.lines import encode
+from kairos_async.observe.lines import encode_all
 from kairos_async.observe.runlog import log_of
 
 
@@ -27,10 +27,9 @@ class _Lines:
 
     def write(self, events: Sequence[Event], dropped: int) -> None:
         """Write the events in one go."""
-        lines = [encode(events[0], self.lost + dropped), *map(encode, events[1:])]
+        content = encode_all(events, self.lost + dropped)
         if self.torn:
-            lines[0] = b"\n" + lines[0]
-        content = b"".join(lines)
+            content = b"\n" + content
         count, error = write(self.descriptor, content)
         if error is None:
             self.lost, self.torn = 0, False
@@ -151,5 +150,5 @@ class FileSink:
         log = log_of(run_id, events, dropped=dropped).to_dict()
         del log["events"]
         head = pydantic_core.to_json(log, inf_nan_mode="strings")
-        lines = b",\n".join(encode(event)[:-1] for event in events)
+        lines = b",\n".join(encode_all(events).splitlines())
         self._path.replace(run_id, head[:-1] + b',"events":[\n' + lines + b"\n]}\n")

@@ -23,8 +23,8 @@ OnFull: TypeAlias = Literal["wait", "drop"]
 
 _PAUSE: Final = 0.05
 """Seconds in which events come up before the sink is called again."""
-_MOST: Final = 1_000
-"""Events that a sink is given at once."""
+_MOST: Final = 500
+"""Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long."""
 
 
 class Lane:
@@ -169,8 +169,8 @@ class Lane:
                 self.lost += outcome.errors
         finally:
             self.lost += len(events) - start
-        if not self._closing and not self._pending:
-            self._threshold = max(1, self._size // 2)
+        self._threshold = max(1, self._size // 2)
+        if not self._closing and len(self._pending) < self._threshold:
             self._wake = anyio.Event()
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()

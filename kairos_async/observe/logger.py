@@ -100,8 +100,9 @@ class RunLogger:
         run = self._runs.get(event.run_id)
         if run is None:
             run = self._begin(event.run_id)
-        run.tally.add(event)
         kind = type(event)
+        if kind in COUNTED:
+            run.tally.add(event)
         if kind not in self._shown:
             return
         if kind is WorkflowComplete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -130,7 +131,7 @@ class Tally:
     def __init__(self) -> None:
         self.workflow = ""
         self.status = WorkflowStatus.RUNNING
-        self.counts: dict[str, Any] = {}
+        self.counts: defaultdict[str, Any] = defaultdict(int)
         self.durations_ms: dict[str, float] = {}
 
     def add(self, event: Event) -> None:
@@ -138,7 +139,7 @@ class Tally:
         kind = type(event)
         counted = _COUNTED.get(kind)
         if counted is not None:
-            self.counts[counted] = self.counts.get(counted, 0) + 1
+            self.counts[counted] += 1
         note = _NOTED.get(kind)
         if note is not None:
             note(self, event)
@@ -167,7 +168,7 @@ class Tally:
         if not isinstance(usage, dict):
             return
         for name in ("input_tokens", "output_tokens", "total_tokens", "estimated_cost_usd"):
-            self.counts[name] = self.counts.get(name, 0) + _number(usage, name)
+            self.counts[name] += _number(usage, name)
 
     def note_end(self, event: Event) -> None:
         """Take over what the final event tells of the run."""

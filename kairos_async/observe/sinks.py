@@ -12,7 +12,7 @@ import structlog
 
 from kairos_async.events import Event, EventLevel, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe.wording import in_words
+from kairos_async.observe.wording import in_words, raw_words
 
 _RESET: Final = "\x1b[0m"
 _COLORS: Final = {
@@ -46,7 +46,7 @@ class ConsoleSink:
         self._stream = stream
         self._color = color
         self._runs: set[str] = set()
-        self._second = datetime.min
+        self._second = -1
         self._clock = ""
 
     def __repr__(self) -> str:
@@ -81,19 +81,24 @@ class ConsoleSink:
         """Do nothing: the stream belongs to others."""
 
     def _line(self, event: Event, color: bool) -> str:
-        word, subject, text = in_words(event)
-        run = f"{event.run_id[:8]}  " if len(self._runs) > 1 else ""
+        word, subject, text = raw_words(event)
+        when = self._time(event.timestamp)
+        line = f"{when}  {word:<7} {subject}  {text}"
+        if not line.isprintable():
+            word, subject, text = in_words(event)
+            line = f"{when}  {word:<7} {subject}  {text}"
         if color:
-            begin = _COLORS[word]
-            return f"{run}{self._time(event.timestamp)}  {begin}{word:<7} {subject}{_RESET}  {text}".rstrip() + "\n"
-        return f"{run}{self._time(event.timestamp)}  {word:<7} {subject}  {text}".rstrip() + "\n"
+            line = f"{when}  {_COLORS[word]}{word:<7} {subject}{_RESET}  {text}"
+        if len(self._runs) > 1:
+            line = f"{event.run_id[:8]}  {line}"
+        return line.rstrip() + "\n"
 
     def _time(self, moment: datetime) -> str:
         """The local time of day. Working it out costs as much as the rest of a line: once a second is enough."""
-        second = moment.replace(microsecond=0)
+        second = int(moment.timestamp())
         if second != self._second:
-            self._second, self._clock = second, second.astimezone().strftime("%H:%M:%S")
-        return f"{self._clock}.{moment.microsecond // 1000:03d}"
+            self._second, self._clock = second, moment.astimezone().strftime("%H:%M:%S.")
+        return f"{self._clock}{moment.microsecond // 1000:03d}"
 
 
 def wants_color(stream: TextIO) -> bool:

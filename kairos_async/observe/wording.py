@@ -41,10 +41,12 @@ class Line(NamedTuple):
 
 def in_words(event: Event) -> Line:
     """The event as the parts of a line, safe to print."""
-    line = _WORDS[type(event)](event, event.data)
-    if all(map(str.isprintable, line)):
-        return line
-    return Line(*map(terminal_text, line))
+    return Line(*map(terminal_text, raw_words(event)))
+
+
+def raw_words(event: Event) -> Line:
+    """The event as the parts of a line, which hold whatever its data hold."""
+    return _WORDS[type(event)](event, event.data)
 
 
 def duration(milliseconds: object) -> str:
