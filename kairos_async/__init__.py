@@ -6,6 +6,9 @@
 `docs/design.md` in the repository explains how it works.
 """
 
+import importlib
+import typing
+
 from kairos_async._types import FieldError as FieldError
 from kairos_async._types import JSONValue as JSONValue
 from kairos_async.context import Inputs as Inputs
@@ -92,4 +95,30 @@ from kairos_async.workflow import ScopeReport as ScopeReport
 from kairos_async.workflow import StepContracts as StepContracts
 from kairos_async.workflow import Workflow as Workflow
 
+if typing.TYPE_CHECKING:
+    from kairos_async.observe import CallbackSink as CallbackSink
+    from kairos_async.observe import ConsoleSink as ConsoleSink
+    from kairos_async.observe import FileSink as FileSink
+    from kairos_async.observe import JSONLinesSink as JSONLinesSink
+    from kairos_async.observe import LogLevel as LogLevel
+    from kairos_async.observe import RunLog as RunLog
+    from kairos_async.observe import RunLogger as RunLogger
+
 __version__ = "0.1.0"
+
+_LATE_NAMES: typing.Final = {
+    **dict.fromkeys(("CallbackSink", "ConsoleSink", "FileSink", "JSONLinesSink"), "kairos_async.observe"),
+    **dict.fromkeys(("LogLevel", "RunLog", "RunLogger"), "kairos_async.observe"),
+}
+"""Names that are also offered here, by the module of the outer ring that has them. It is imported when one is used: the
+core neither needs it nor pays for it."""
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _LATE_NAMES:
+        raise AttributeError(f"module 'kairos_async' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE_NAMES})

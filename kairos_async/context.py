@@ -55,6 +55,8 @@ class Services(Protocol):
     @property
     def run_id(self) -> str: ...
     @property
+    def workflow(self) -> str: ...
+    @property
     def store(self) -> StateStore: ...
     @property
     def meter(self) -> Meter: ...
@@ -64,15 +66,9 @@ class Services(Protocol):
     def hooks(self) -> tuple[Hook, ...]: ...
 
     def emit(
-        self,
-        kind: type[Event],
-        step: str | None,
-        level: EventLevel,
-        data: dict[str, JSONValue],
-        *,
-        is_clean: bool = False,
+        self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue], *, clean: bool = False
     ) -> None:
-        """Build the event and give it to the hooks; `is_clean`: redacted already, or numbers of the engine's own."""
+        """Build the event and give it to the hooks. `clean`: the data hold nothing that could be a secret."""
 
 
 class Scope:
@@ -100,6 +96,18 @@ _open: Final[dict[StepContext, Scope]] = {}
 
 CURRENT: Final[contextvars.ContextVar[StepContext | None]] = contextvars.ContextVar("kairos_async_step", default=None)
 """The context of the attempt in which the caller runs. Set by the engine for each attempt; dead once it has ended."""
+
+
+OUTGOING: Final[contextvars.ContextVar[Mapping[str, str] | None]] = contextvars.ContextVar("kairos_async_outgoing")
+"""Headers for the HTTP requests of the attempt in which the caller runs, such as `traceparent`. A tracing hook's."""
+
+
+def outgoing_headers() -> Mapping[str, str]:
+    """The headers with which requests of the current attempt say to which trace they belong; empty without a tracer.
+
+    For model adapters and other clients that know nothing of the tracer: `{**outgoing_headers(), **own_headers}`.
+    """
+    return OUTGOING.get(None) or {}
 
 
 def current_step() -> StepContext | None:
@@ -193,7 +201,7 @@ class StepContext:
 
     @property
     def log(self) -> Any:
-        """A structlog logger bound to run, step and attempt. What it is given is redacted before it is processed."""
+        """A structlog logger bound to run, workflow, step, attempt and item. What it is given is redacted first."""
         scope = _scope(self)
         if scope.log is None:
             scope.log = _bound_logger(scope)
@@ -370,6 +378,21 @@ def _check_key(grant: Grant, key: object) -> None:
         raise ScopeError(f"Step {grant.name!r} uses a key of type {type(key).__name__}; keys are plain str.")
 
 
+def log_facts(context: StepContext) -> dict[str, Any]:
+    """What a line of a log says of where it comes from: run_id, workflow, step, attempt, and item in a foreach.
+
+    Raises:
+        StateError: the attempt has ended.
+    """
+    return _log_facts(_scope(context))
+
+
+def _log_facts(scope: Scope) -> dict[str, Any]:
+    run = scope.run
+    facts = {"run_id": run.run_id, "workflow": run.workflow, "step": scope.node.name, "attempt": scope.number}
+    return facts if scope.index is None else {**facts, "item": scope.index}
+
+
 def _bound_logger(scope: Scope) -> Any:
     """The host's own structlog configuration with redaction put in twice; nothing is configured for the host.
 
@@ -378,9 +401,7 @@ def _bound_logger(scope: Scope) -> Any:
     """
     config = structlog.get_config()
     redactor = scope.run.redactor
-    bound: dict[str, Any] = {"run_id": scope.run.run_id, "step": scope.node.name, "attempt": scope.number}
-    if scope.index is not None:
-        bound["item"] = scope.index
+    bound = _log_facts(scope)
 
     def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         if not isinstance(event, Mapping):

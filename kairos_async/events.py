@@ -40,6 +40,28 @@ class _Event:
     level: EventLevel
     data: Mapping[str, JSONValue]
 
+    def __init__(
+        self,
+        run_id: str,
+        sequence: int,
+        timestamp: datetime,
+        step_id: str | None,
+        level: EventLevel,
+        data: Mapping[str, JSONValue],
+    ) -> None:
+        # What a frozen dataclass would generate goes through object.__setattr__ and takes three times as long.
+        _set_run_id(self, run_id)
+        _set_sequence(self, sequence)
+        _set_timestamp(self, timestamp)
+        _set_step_id(self, step_id)
+        _set_level(self, level)
+        _set_data(self, data)
+
+
+_set_run_id, _set_sequence, _set_timestamp, _set_step_id, _set_level, _set_data = (
+    vars(_Event)[name].__set__ for name in ("run_id", "sequence", "timestamp", "step_id", "level", "data")
+)
+
 
 class WorkflowStart(_Event):
     """The run begins. data: workflow, steps (number of them), inputs (names of the keys)."""
@@ -49,7 +71,7 @@ class WorkflowStart(_Event):
 
 
 class StepStart(_Event):
-    """A step begins. data: attempt (1), and items (their number) for a foreach."""
+    """A step begins. data: attempt (1); for a foreach also items (their number) and foreach (the key of the list)."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_start"]] = "step_start"
@@ -182,10 +204,13 @@ Hook: TypeAlias = Callable[[Event], object]
 
 A hook may have more than a call, each part by itself:
 
+- `kinds` is a set of event types: it is called with no others. With `outputs` False, a `step_complete` may come without
+  the output, which then costs nothing.
 - `lifespan(run_id, workflow)` gives an async context manager that is entered before the first event of a run and left
   after the last one, before the result is made. It is left on a cancellation too: then it has to shield what it still
-  awaits, and to bound it. What it raises becomes one of the result's warnings; with `required = True` on the hook, the
-  run has FAILED.
+  awaits, and to bound it. What it raises becomes one of the result's warnings, a group one for each of its parts; with
+  `required = True` on the hook, or on the exception, the run has FAILED. What entering it gives may have a property
+  `full` and an async `drain()`: as long as `full` is true, no further step starts, and no further item.
 - `enter_attempt(ctx)` is called in the context variables of each attempt, before its action: what it sets there is seen
   by the action and by nothing else.
 """

@@ -61,6 +61,23 @@ KEY_LINES = {
         r"^it got {'attempt': \d, 'error_type': 'execution', .*'error_class': 'ValueError'}\nkey in .*: no$",
         r"^PlanError: .*input 'mail' -> step 'read' -> step 'pay'",
     ],
+    "run_logger.py": [
+        r"^minimal: 2 events: workflow_start, workflow_complete$",
+        r"^verbose: 14 events: .*validation_start",
+        r"^the callback counted 14 events$",
+        r"^warning: hook RunLogger raised SinkError: .*disk_full raised OSError: .*; 14 events are missing there$",
+        r"^summaries: 3 steps, 1 retry\nitems: 2 completed, 1 failed$",
+        r"'customer_number': '\[REDACTED\]'",
+        r"^jsonl: equal to the log in memory: True; mode 600\njsonl: secrets in it: 0$",
+        r"^json: equal to the log in memory: True; mode 600\njson: secrets in it: 0$",
+    ],
+    "otel.py": [
+        r"^\['about bees, asked with traceparent 00-\.\.\.'",
+        r"^GET /report\n  invoke_workflow report\n    step topics\n      attempt topics\n    step ask$",
+        r"^      attempt ask  failed: ConnectionError  linked to 1\n        chat example  failed: RateLimitError$",
+        r"^      attempt ask  linked to 2\n        chat example$",
+        r"^gen_ai.client.token.usage: 84 \{token\}$",
+    ],
     "licence_audit.py": [
         r"^\d+ packages audited in ",
         r"^│ permissive +│ +\d",

@@ -6,6 +6,8 @@ import inspect
 import types
 from importlib import metadata, resources
 
+import pytest
+
 import kairos_async
 
 NAMES = """
@@ -34,6 +36,23 @@ def public_names() -> dict[str, object]:
 def test_public_names() -> None:
     """No name comes or goes unnoticed."""
     assert sorted(public_names()) == sorted(NAMES)
+
+
+LATE_NAMES = "CallbackSink ConsoleSink FileSink JSONLinesSink LogLevel RunLog RunLogger".split()  # noqa: SIM905
+"""What the package offers of its outer ring; imported when it is used."""
+
+
+def test_late_names() -> None:
+    """They are the outer ring's own, are listed, documented, and no others are there."""
+    for name in LATE_NAMES:
+        value = getattr(kairos_async, name)
+        assert value.__module__.startswith("kairos_async.observe")
+        assert inspect.getdoc(value)
+        assert undocumented_members(value) == []
+    assert sorted(kairos_async._LATE_NAMES) == LATE_NAMES
+    assert set(LATE_NAMES) <= set(dir(kairos_async))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = kairos_async.nothing
 
 
 def undocumented_members(cls: type) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from kairos_async._types import JSONValue
@@ -40,33 +38,46 @@ def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int
     subject = call.node.output_subject if boundary == "output" else call.node.input_subject
     if not call.run.hooks:
         return contract.validate(data, subject)
-    with _told(call, contract, boundary, attempt):
-        return contract.validate(data, subject)
+    facts = _begin_check(call, contract, boundary, attempt)
+    try:
+        valid = contract.validate(data, subject)
+    except ValidationError as error:
+        _tell_failure(call, facts, error)
+        raise
+    call.run.emit(ValidationComplete, call.node.name, EventLevel.INFO, facts, clean=True)
+    return valid
 
 
 async def check_async(call: Call, contract: Contract, data: Any, boundary: str, attempt: int) -> JSONValue:
     """As `check`, with async rules. Model calls that they make are counted for the run."""
     subject = call.node.output_subject if boundary == "output" else call.node.input_subject
-    with _told(call, contract, boundary, attempt):
+    if not call.run.hooks:
         return await contract.validate_async(data, subject, count_llm_call=call.run.meter.add)
-
-
-@contextmanager
-def _told(call: Call, contract: Contract, boundary: str, attempt: int) -> Iterator[None]:
-    """Emit the events around a validation."""
-    run, name = call.run, call.node.name
-    facts: dict[str, JSONValue] = {"contract": contract.name, "boundary": boundary, "attempt": attempt}
-    if run.hooks:
-        run.emit(ValidationStart, name, EventLevel.INFO, facts)
+    facts = _begin_check(call, contract, boundary, attempt)
     try:
-        yield
+        valid = await contract.validate_async(data, subject, count_llm_call=call.run.meter.add)
     except ValidationError as error:
-        if run.hooks:
-            broken: list[JSONValue] = [{**entry} for entry in feedback(error.errors)]
-            run.emit(ValidationFail, name, EventLevel.WARN, {**facts, "errors": broken})
+        _tell_failure(call, facts, error)
         raise
-    if run.hooks:
-        run.emit(ValidationComplete, name, EventLevel.INFO, facts)
+    call.run.emit(ValidationComplete, call.node.name, EventLevel.INFO, facts, clean=True)
+    return valid
+
+
+def _begin_check(call: Call, contract: Contract, boundary: str, attempt: int) -> dict[str, JSONValue]:
+    """Emit the event before a validation; return what the one after it says."""
+    run = call.run
+    facts: dict[str, JSONValue] = {
+        "contract": run.emitter.label(contract.name),
+        "boundary": boundary,
+        "attempt": attempt,
+    }
+    run.emit(ValidationStart, call.node.name, EventLevel.INFO, {**facts}, clean=True)
+    return facts
+
+
+def _tell_failure(call: Call, facts: dict[str, JSONValue], error: ValidationError) -> None:
+    broken: list[JSONValue] = [{**entry} for entry in feedback(error.errors)]
+    call.run.emit(ValidationFail, call.node.name, EventLevel.WARN, {**facts, "errors": broken})
 
 
 def accept(call: Call, output: Any) -> None:
@@ -84,7 +95,7 @@ def accept(call: Call, output: Any) -> None:
     size = None if node.output_contract is None else small_size(output)
     if size is None:
         output, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
-    carries, shown = run.redactor.take_in(output, node.name, shows=bool(run.hooks) and call.index is None)
+    carries, shown = run.redactor.take_in(output, node.name, shows=run.emitter.outputs and call.index is None)
     if carries:
         guarded = _guarded(call, node.name, output)
         output, shown = guarded, shown if guarded is output else guarded

@@ -11,6 +11,7 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.context import Scope, Services, StepContext
+from kairos_async.engine.emit import Emitter
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
 from kairos_async.flow import SecretOutput
@@ -24,6 +25,7 @@ class RunServices(Services, Protocol):
     """What one call needs of its run."""
 
     run_id: str
+    emitter: Emitter
     context: contextvars.Context
     limiter: Limiter | None
     entering: tuple[Callable[[StepContext], object], ...]

@@ -182,7 +182,7 @@ class Fanout:
             "duration_ms": duration_ms,
         }
         if status is StepStatus.COMPLETED:
-            self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data, is_clean=True)
+            self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data, clean=True)
             return
         data["status"] = status.value
         data["error_type"] = failure.error_type if failure else None

@@ -6,7 +6,6 @@ from typing import Final, Protocol
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.runner import GaveUp
 from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip
@@ -34,11 +33,11 @@ class RunRecord(RunServices, Protocol):
     output_step: str | None
     graph: TaskGraph
     started: float
+    ended: float
     active: dict[str, Call | Fanout | None]
     results: StepResults
     replans: list[Replan]
     failure: Failure | None
-    emitter: Emitter
 
 
 def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResult:
@@ -87,7 +86,7 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
     if result.status is StepStatus.COMPLETED:
-        _, shown = run.redactor.take_in(result.output, result.name, shows=True)
+        shown = run.redactor.take_in(result.output, result.name, shows=run.emitter.outputs)[1]
         announce_completed(run, result.name, result.duration_ms, len(result.attempts), shown)
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
@@ -99,9 +98,11 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
 
 
 def announce_completed(run: RunRecord, name: str, duration_ms: float, attempts: int, shown: JSONValue) -> None:
-    """Emit the event that a step has completed. `shown` is its output, redacted."""
-    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "output": read_copy(shown)}
-    run.emit(StepComplete, name, EventLevel.INFO, data, is_clean=True)
+    """Emit the event that a step has completed. `shown` is its output, redacted; left out if no hook wants it."""
+    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts}
+    if run.emitter.outputs:
+        data["output"] = read_copy(shown)
+    run.emit(StepComplete, name, EventLevel.INFO, data, clean=True)
 
 
 def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:
@@ -157,7 +158,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         status=status,
         output=results.output_of(run.output_step or run.graph.last),
         step_results=results,
-        duration_ms=(run.now() - run.started) * 1000,
+        duration_ms=(run.ended - run.started) * 1000,
         llm_calls=run.meter.total,
         error_type=failure.error_type if failure else None,
         error_message=failure.error_message if failure else None,
@@ -173,7 +174,7 @@ def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
     failure = run.failure
     return {
         "status": status.value,
-        "duration_ms": (run.now() - run.started) * 1000,
+        "duration_ms": (run.ended - run.started) * 1000,
         "llm_calls": run.meter.total,
         "error_type": failure.error_type if failure else None,
         "error_message": failure.error_message if failure else None,

@@ -131,7 +131,7 @@ class Run:
         loop = native_loop()
         self.workers = workers_of(loop)
         self.now: Callable[[], float] = getattr(loop, "time", anyio.current_time)
-        self.started = self.now()
+        self.started = self.ended = self.now()
         if not self.hooks:
             return workflow_result(self, await self._execute())
         async with AsyncExitStack() as stack:
@@ -193,6 +193,8 @@ class Run:
         with scope:
             try:
                 while not self.stopping:
+                    if self.emitter.brakes and await self.emitter.held_back():
+                        continue
                     if isinstance(unit, Fanout):
                         if await unit.run_item(index, slot):
                             await self._conclude(unit, slot)
@@ -203,10 +205,6 @@ class Run:
                         gave_up = await settle(call)
                         if gave_up is not None or not self._completed(call):
                             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
-                    if not (slot.held and slot.clean):
-                        slot.give_up()
-                        self.pump()
-                        return
                     if (following := self._next_for(slot)) is None:
                         return
                     unit, index = following
@@ -257,7 +255,14 @@ class Run:
         return True
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
-        """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""
+        """The unit with which a worker goes on, keeping its slot; the rest is started beside it.
+
+        None also for a worker whose slot is gone, or in whose context variables a step left something.
+        """
+        if not (slot.held and slot.clean):
+            slot.give_up()
+            self.pump()
+            return None
         if self.stopping or (self.shared and self.limiter is not None and self.limiter.wanted_before(self)):
             return None
         following = self._take()
@@ -285,7 +290,7 @@ class Run:
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1}, is_clean=True)
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1}, clean=True)
         call = self.active[node.name] = Call(self, node, slot)
         if node.total_timeout is not None:
             call.deadline = call.started + node.total_timeout
@@ -316,7 +321,8 @@ class Run:
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)}, is_clean=True)
+            facts: dict[str, JSONValue] = {"attempt": 1, "items": len(items), "foreach": key}
+            self.emit(StepStart, node.name, EventLevel.INFO, facts)
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout
         if items:
@@ -412,6 +418,7 @@ class Run:
     def _close(self, status: WorkflowStatus) -> WorkflowStatus:
         """Settle what has not run, and emit the final event."""
         settle_rest(self, status)
+        self.ended = self.now()
         if self.hooks:
             level = EventLevel.INFO if status is WorkflowStatus.COMPLETE else EventLevel.ERROR
             self.emit(WorkflowComplete, None, level, final_facts(self, status))

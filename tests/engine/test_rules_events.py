@@ -128,7 +128,7 @@ async def test_the_events_of_a_foreach() -> None:
         hooks=[events],
     )
     assert events.types("each") == ["step_start", "item_fail", "item_fail", "step_complete"]
-    assert events.of("step_start")[0].data == {"attempt": 1, "items": 2}
+    assert events.of("step_start")[0].data == {"attempt": 1, "items": 2, "foreach": "items"}
     assert [(e.data["index"], e.data["done"], e.data["total"]) for e in events.of("item_fail")] == [
         (0, 1, 2),
         (1, 2, 2),

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import structlog
 
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe import bind_run_context, redact_processor
+from kairos_async.observe import redact_processor
 from kairos_async.security import Redactor
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a step's context shows of its run."""
-
-    run_id: str = "r1"
-    step_id: str = "fetch"
-    attempt: int = 2
 
 
 def logged(*processors: Any) -> tuple[Any, io.StringIO]:
@@ -85,14 +75,3 @@ def test_a_pattern_that_is_none_is_refused_at_once() -> None:
     """When the processor is made, not at the first line."""
     with pytest.raises(ConfigError):
         redact_processor(["a[b"])
-
-
-def test_lines_inside_the_block_tell_run_step_and_attempt() -> None:
-    """Also those of loggers that know nothing of the run; afterwards they do not."""
-    logger, written = logged(structlog.contextvars.merge_contextvars)
-    with bind_run_context(Context()):
-        logger.info("inside")
-    logger.info("outside")
-    inside, outside = (json.loads(line) for line in written.getvalue().splitlines())
-    assert inside == {"event": "inside", "run_id": "r1", "step": "fetch", "attempt": 2}
-    assert outside == {"event": "outside"}

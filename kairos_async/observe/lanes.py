@@ -1,0 +1,218 @@
+"""The way of one run's events into one sink: a bounded queue, and the task that empties it.
+
+The engine queues events synchronously. The task takes what has come up and gives it to the sink, in a worker thread if
+the sink is sync; then it lets a little come up again, so that a busy run costs some twenty calls a second and not one
+for each event. What a sink does, or fails to do, stays in its lane.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, TypeAlias
+
+import anyio
+import anyio.lowlevel
+
+from kairos_async.events import Event, WorkflowComplete
+from kairos_async.observe.targets import Outcome, Target
+from kairos_async.security import Redactor, sanitize_exception
+
+OnFull: TypeAlias = Literal["wait", "drop"]
+"""What happens when a queue is full: the run starts nothing more until there is room, or events are dropped."""
+
+_PAUSE: Final = 0.05
+"""Seconds in which events come up before the sink is called again."""
+_MOST: Final = 500
+"""Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long."""
+
+
+class Lane:
+    """A sink's queue in one run.
+
+    Attributes:
+        begun: set when the sink knows of the run, or is broken.
+        done: set when the sink is not called any more.
+        broken: whether the sink was given up.
+        problem: what went wrong first, as text without secrets; None: nothing.
+        lost: events that the sink did not get, or refused.
+        dropped: events that found the queue full.
+    """
+
+    __slots__ = (
+        *("_after", "_before", "_closing", "_final", "_pending", "_redactor", "_room", "_scope", "_size", "_threshold"),
+        *(
+            "_call_under_way",
+            "_timeout",
+            "_wait",
+            "_wake",
+            "begun",
+            "broken",
+            "done",
+            "dropped",
+            "lost",
+            "problem",
+            "target",
+        ),
+    )
+
+    def __init__(self, target: Target, size: int, on_full: OnFull, timeout: float, redactor: Redactor) -> None:
+        self.target = target
+        self.begun = anyio.Event()
+        self.done = anyio.Event()
+        self.broken = False
+        self.problem: str | None = None
+        self.lost = 0
+        self.dropped = 0
+        self._call_under_way: Outcome | None = None
+        self._size = size
+        self._wait = on_full == "wait"
+        self._timeout = timeout
+        self._redactor = redactor
+        self._pending: list[Event] = []
+        self._before = self._after = 0  # dropped before the first of those pending, and after the last of them
+        self._final: Event | None = None  # the final event, if it found the queue full
+        self._threshold = 1
+        self._closing = False
+        self._scope = anyio.CancelScope(shield=True)
+        self._wake = anyio.Event()
+        self._room = anyio.Event()
+
+    def offer(self, event: Event) -> None:
+        """Queue an event. Does not wait: whoever can should `drain()` before it goes on."""
+        pending = self._pending
+        if len(pending) >= self._size and not self._wait:
+            self._offer_to_full(event)
+            return
+        pending.append(event)
+        if len(pending) >= self._threshold:
+            self._wake.set()
+
+    def _offer_to_full(self, event: Event) -> None:
+        if type(event) is WorkflowComplete:
+            self._final = event  # how a run ended is not dropped
+        else:
+            self._after += 1
+            self.dropped += 1
+
+    @property
+    def full(self) -> bool:
+        """Whether the run should wait until the sink has taken something."""
+        return len(self._pending) >= self._size and self._wait and not self.broken
+
+    async def drain(self) -> None:
+        """Wait until the queue is not full, or its sink is given up."""
+        while self.full:
+            await self._room.wait()
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether a call of the sink is under way in a thread."""
+        return self._call_under_way is not None and self._call_under_way.in_thread and not self._call_under_way.over
+
+    def describe_problem(self) -> str | None:
+        """What the sink could not do in this run, as the rest of a sentence; None if it did everything."""
+        parts = [self.problem] if self.problem else []
+        if self.lost:
+            parts.append(f"{self.lost} events are missing there")
+        if self.dropped:
+            parts.append(f"{self.dropped} events were dropped, because its queue of {self._size} was full")
+        return "; ".join(parts) or None
+
+    def close(self) -> None:
+        """Say that no event will follow."""
+        self._closing = True
+        self._wake.set()
+
+    def give_up(self) -> None:
+        """Say that time is up: what is queued is lost, and a call under way is left behind."""
+        self._break(f"was not done {self._timeout:g} s after the run had ended")
+        self._scope.cancel()
+
+    async def work(self, run_id: str, workflow: str) -> None:
+        """Give the sink what comes up until the run has ended. No cancellation from outside gets in here."""
+        target = self.target
+        target.runs += 1
+        try:
+            with self._scope:
+                try:
+                    await self._call(lambda outcome: target.call(outcome, "begin", run_id, workflow))
+                    self.begun.set()
+                    while await self._something():
+                        await self._deliver()
+                    await self._call(lambda outcome: target.call(outcome, "flush"))
+                finally:
+                    target.runs -= 1
+                if not target.runs:
+                    await self._call(lambda outcome: target.call(outcome, "close"))
+        finally:
+            self.lost += len(self._pending)
+            self.begun.set()
+            self.done.set()
+
+    async def _something(self) -> bool:
+        """Wait until there is something to give. False when the run has ended and all is given."""
+        if not self._pending and self._final is None and not self._closing:
+            self._threshold = 1
+            self._wake = anyio.Event()
+            await self._wake.wait()
+        return bool(self._pending) or self._final is not None
+
+    async def _deliver(self) -> None:
+        """Give the sink what is there, then let something come up."""
+        events, dropped = self._take()
+        start = 0
+        try:
+            while start < len(events) and not self.broken:
+                outcome = await self._give(events[start : start + _MOST], 0 if start else dropped)
+                start += outcome.count
+                self.lost += outcome.errors
+        finally:
+            self.lost += len(events) - start
+        self._threshold = max(1, self._size // 2)
+        if not self._closing and len(self._pending) < self._threshold:
+            self._wake = anyio.Event()
+            with anyio.move_on_after(_PAUSE):
+                await self._wake.wait()
+
+    async def _give(self, events: list[Event], dropped: int) -> Outcome:
+        return await self._call(lambda outcome: self.target.emit(outcome, events, dropped))
+
+    def _take(self) -> tuple[list[Event], int]:
+        events, self._pending = self._pending, []
+        dropped, self._before, self._after = self._before, self._after, 0
+        if not events and self._final is not None:
+            events, self._final = [self._final], None
+        self._make_room()
+        return events, dropped
+
+    def _make_room(self) -> None:
+        self._room.set()
+        self._room = anyio.Event()
+
+    async def _call(self, call: Callable[[Outcome], Awaitable[None]]) -> Outcome:
+        """Call the sink, in its turn and in its time. It is given up if it takes longer."""
+        outcome = Outcome()
+        if self.broken:
+            return outcome
+        async with self.target.turn():
+            if self.target.stuck:
+                self._break(f"hangs in a call of another run, for more than {self._timeout:g} s")
+                return outcome
+            self._call_under_way = outcome
+            until = time.monotonic() + self._timeout
+            with anyio.move_on_after(self._timeout) as bound:
+                await call(outcome)
+            # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
+            while bound.cancelled_caught and outcome.in_thread and not outcome.over and time.monotonic() < until:
+                await anyio.lowlevel.checkpoint()
+        if bound.cancelled_caught and not outcome.over:
+            self._break(f"was not done with a call after {self._timeout:g} s")
+        elif outcome.error is not None and self.problem is None:
+            self.problem = "raised " + ": ".join(sanitize_exception(outcome.error, self._redactor))
+        return outcome
+
+    def _break(self, problem: str) -> None:
+        self.problem = self.problem or problem
+        self.broken = True
+        self._make_room()

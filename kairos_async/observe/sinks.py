@@ -1,0 +1,185 @@
+"""Sinks that write no files: the terminal, a function, and the service's own structlog."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, TextIO
+
+import structlog
+
+from kairos_async.events import Event, EventLevel, WorkflowComplete, WorkflowStart
+from kairos_async.exceptions import ConfigError
+from kairos_async.observe.wording import in_words, raw_words
+
+_RESET: Final = "\x1b[0m"
+_COLORS: Final = {
+    **dict.fromkeys(("FAIL", "invalid"), "\x1b[1;31m"),
+    **dict.fromkeys(("retry", "skip", "cancel", "replan"), "\x1b[33m"),
+    **dict.fromkeys(("done", "valid"), "\x1b[32m"),
+    **dict.fromkeys(("run", "end"), "\x1b[1m"),
+    **dict.fromkeys(("start", "check", "item", "text"), "\x1b[2m"),
+    "model": "\x1b[36m",
+}
+"""What a terminal is told before each word."""
+
+
+class ConsoleSink:
+    """Writes each event as a line that people read.
+
+        09:23:39.123  start   greet
+        09:23:39.127  done    greet  4.1 ms
+
+    Times are local. While more than one run is under way, each line begins with the first digits of its run's id. Data
+    cannot move, colour or title the terminal: control characters are shown as escapes.
+
+    Args:
+        stream: a text stream; None: standard error, as it is when a line is written.
+        color: None: only if the stream is a terminal and neither `NO_COLOR` nor `TERM=dumb` is in the environment.
+        required: whether a run fails that cannot be shown.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, color: bool | None = None, required: bool = False) -> None:
+        self.required = required
+        self._stream = stream
+        self._color = color
+        self._runs: set[str] = set()
+        self._second = -1
+        self._clock = ""
+
+    def __repr__(self) -> str:
+        return "ConsoleSink()"
+
+    def emit(self, event: Event) -> None:
+        """Write a line."""
+        self.emit_many([event])
+
+    def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
+        """Write a line for each event of a run, and one for those that were dropped before them."""
+        stream = self._stream or sys.stderr
+        color = wants_color(stream) if self._color is None else self._color
+        lines = [f"... {dropped} events were dropped\n"] if dropped else []
+        for event in events:
+            if type(event) is WorkflowStart:
+                self._runs.add(event.run_id)
+            lines.append(self._line(event, color))
+            if type(event) is WorkflowComplete:
+                self._runs.discard(event.run_id)
+        text = "".join(lines)
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if not text.isascii():
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        stream.write(text)
+        stream.flush()
+
+    def flush(self) -> None:
+        """Do nothing: each call writes through."""
+
+    def close(self) -> None:
+        """Do nothing: the stream belongs to others."""
+
+    def _line(self, event: Event, color: bool) -> str:
+        word, subject, text = raw_words(event)
+        when = self._time(event.timestamp)
+        line = f"{when}  {word:<7} {subject}  {text}"
+        if not line.isprintable():
+            word, subject, text = in_words(event)
+            line = f"{when}  {word:<7} {subject}  {text}"
+        if color:
+            line = f"{when}  {_COLORS[word]}{word:<7} {subject}{_RESET}  {text}"
+        if len(self._runs) > 1:
+            line = f"{event.run_id[:8]}  {line}"
+        return line.rstrip() + "\n"
+
+    def _time(self, moment: datetime) -> str:
+        """The local time of day. Working it out costs as much as the rest of a line: once a second is enough."""
+        second = int(moment.timestamp())
+        if second != self._second:
+            self._second, self._clock = second, moment.astimezone().strftime("%H:%M:%S.")
+        return f"{self._clock}{moment.microsecond // 1000:03d}"
+
+
+def wants_color(stream: TextIO) -> bool:
+    """Whether a stream is a terminal, and nothing in the environment says that colours are not wanted."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+class CallbackSink:
+    """Calls a function with each event.
+
+    Args:
+        function: sync or async.
+        on_loop: call a sync function on the event loop, where it must not block, instead of in a worker thread: for
+            functions that may only be called there, such as `asyncio.Queue.put_nowait`.
+        required: whether a run fails of which the function raised for an event.
+
+    Raises:
+        ConfigError: the function is not callable.
+    """
+
+    def __init__(self, function: Callable[[Event], object], *, on_loop: bool = False, required: bool = False) -> None:
+        if not callable(function):
+            raise ConfigError(f"CallbackSink needs a function, not {function!r}.")
+        self.emit = function
+        self.on_loop = on_loop
+        self.required = required
+
+    def __repr__(self) -> str:
+        name = getattr(self.emit, "__qualname__", type(self.emit).__name__)
+        return f"CallbackSink({name})"
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class StructlogSink:
+    """Logs each event with structlog, so that a service's own processors and renderers apply.
+
+    The line's event is the `event_type`; `run_id`, `workflow`, `step` and `sequence` are keys, and so is each of the
+    event's data. Levels are those of the events. Context variables that were bound where the run was started, such
+    as a request's id, are in the lines if `merge_contextvars` is among the processors.
+
+    Args:
+        logger: a structlog logger; None: `structlog.get_logger("kairos_async")`.
+        required: whether a run fails that cannot be logged.
+    """
+
+    def __init__(self, logger: Any = None, *, required: bool = False) -> None:
+        self._logger = structlog.get_logger("kairos_async") if logger is None else logger
+        self.required = required
+        self._workflows: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return "StructlogSink()"
+
+    def begin(self, run_id: str, workflow: str) -> None:
+        """Remember the workflow's name."""
+        self._workflows[run_id] = workflow
+
+    def emit(self, event: Event) -> None:
+        """Log an event."""
+        bound: dict[str, Any] = {"run_id": event.run_id, "workflow": self._workflows.get(event.run_id)}
+        if event.step_id is not None:
+            bound["step"] = event.step_id
+        data = {f"{key}_" if key in _RESERVED else key: value for key, value in event.data.items()}
+        if type(event) is WorkflowComplete:
+            self._workflows.pop(event.run_id, None)
+        getattr(self._logger, _METHODS[event.level])(event.event_type, **{**data, **bound, "sequence": event.sequence})
+
+    def flush(self) -> None:
+        """Do nothing: structlog writes at once."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+_METHODS: Final = {EventLevel.INFO: "info", EventLevel.WARN: "warning", EventLevel.ERROR: "error"}
+_RESERVED: Final = frozenset({"event", "level", "timestamp", "logger", "exc_info", "stack_info", "positional_args"})
+"""Keys that mean something else to structlog's processors."""
