@@ -97,7 +97,11 @@ def ratios(title: str, under: str, rows: Mapping[str, Mapping[str, float]]) -> s
         shapes.append(text(left - 16, y + 4, name, anchor="end", fill=OURS if ours else INK, more=weight))
         shapes.append(line(at(min(row.values())), y, at(max(row.values())), y, stroke=FAINT, width=4))
         pairs = zip(COLOURS, row.items(), strict=False)
-        shapes += [dot(at(value), y, colour, title=f"{name}, {key}: {value:.2f}x") for colour, (key, value) in pairs]
+        # Each workload has its own height in the row, so that equal ratios do not hide each other.
+        shapes += [
+            dot(at(value), y - 5 + 2.5 * place, colour, title=f"{name}, {key}: {value:.2f}x")
+            for place, (colour, (key, value)) in enumerate(pairs)
+        ]
     return picture(760, bottom + 48, title, shapes)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from benchmarks import drawing
 from benchmarks.peers import PEERS
 from benchmarks.report import RESULTS, table
+from benchmarks.workloads import workloads
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 PAGE: Final = DOCS / "benchmarks.md"
@@ -66,18 +67,20 @@ def short(ratio: float) -> str:
 
 
 def peer_cells() -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows: the medians, and the ends behind them."""
-    columns = ["", *(result["name"] for result in next(iter(peers().values()), {"results": []})["results"])]
+    """Return columns and rows: the medians, and the ends behind them. What was not measured is a dash."""
+    columns = [workload.name for workload in workloads() if workload.beside_peers]
     rows = []
     for name, whole in peers().items():
         version = next(iter(whole["versions"].values()))
-        cells = []
-        for result in whole["results"]:
-            median, least, most = (short(result["ratio"][key]) for key in ("median", "least", "most"))
-            few = "" if result["rounds"] >= 9 else f", {result['rounds']} rounds"
-            cells.append(f"{median} ({least} - {most}{few})")
-        rows.append([f"{PEERS[name].title} {version}", *cells])
-    return columns, rows
+        cells = {result["name"]: _cell(result) for result in whole["results"]}
+        rows.append([f"{PEERS[name].title} {version}", *(cells.get(column, "-") for column in columns)])
+    return ["", *columns], rows
+
+
+def _cell(result: dict[str, Any]) -> str:
+    median, least, most = (short(result["ratio"][key]) for key in ("median", "least", "most"))
+    few = "" if result["rounds"] >= 9 else f", {result['rounds']} rounds"
+    return f"{median} ({least} - {most}{few})"
 
 
 def peer_table() -> str:

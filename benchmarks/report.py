@@ -37,15 +37,13 @@ class Spread(NamedTuple):
 def environment() -> dict[str, Any]:
     """Where the figures were taken: without it they say little."""
     there = {distribution.metadata["Name"] for distribution in metadata.distributions()}
-    packages: dict[str, Any] = {
-        name: metadata.version(name) for name in ("anyio", "pydantic", "trio", "uvloop") if name in there
-    }
+    names = [name for name in ("anyio", "pydantic", "trio", "uvloop") if name in there]
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        **packages,
+        **{name: metadata.version(name) for name in names},
     }
 
 
