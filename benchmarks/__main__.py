@@ -25,14 +25,14 @@ NAMES = {
 }
 
 
-def start(name: str, options: list[str]) -> None:
-    """Run a benchmark as `python -m benchmarks.NAME` would; what it exits with counts at the end."""
+def start(name: str, options: list[str]) -> int | str | None:
+    """Run a benchmark as `python -m benchmarks.NAME` would, and return what it exits with."""
     sys.argv = [name, *options]
     try:
         runpy.run_module(f"benchmarks.{name}", run_name="__main__")
     except SystemExit as end:
-        if end.code:
-            raise
+        return end.code
+    return None
 
 
 def main(arguments: list[str]) -> None:
@@ -45,11 +45,14 @@ def main(arguments: list[str]) -> None:
             known = "\n".join(f"  {each:10}{about}" for each, about in NAMES.items())
             sys.exit(f"There is no benchmark {name!r}; there are\n{known}\n  {'all':10}all of them")
         names = list(NAMES) if name == "all" else [name]
+    codes = []
     for name in names:
-        start(name, arguments)
+        codes.append(start(name, arguments))
         print()
     if "--save" in arguments:
         page.write()
+    if failed := [code for code in codes if code]:
+        sys.exit(failed[0])
 
 
 if __name__ == "__main__":

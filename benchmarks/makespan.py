@@ -130,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="default: both")
     add_outputs(parser)
     options = parser.parse_args(arguments)
+    if options.save and options.only:
+        parser.error("--save is for all graphs; leave --only out")
     directory = dags_directory()
     if directory is None:
         print("makespan: not run, because the graphs are not there (../shared/dags, or the directory in KAIROS_DAGS).")

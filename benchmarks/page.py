@@ -6,7 +6,6 @@ section whose results are not there stays as it is.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,17 +13,11 @@ from typing import Any, Final
 
 from benchmarks import drawing
 from benchmarks.peers import PEERS
-from benchmarks.report import RESULTS, table
+from benchmarks.report import read, table
 from benchmarks.workloads import workloads
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 PAGE: Final = DOCS / "benchmarks.md"
-
-
-def read(name: str) -> Any:
-    """Return committed results; None if there are none."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

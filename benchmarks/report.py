@@ -73,10 +73,22 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", action="store_true", help="write them to benchmarks/results/, to be committed")
 
 
-def keep(options: argparse.Namespace, name: str, results: object) -> None:
-    """Write the figures to where the options say."""
+def read(name: str) -> Any:
+    """Return committed figures; None if there are none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def keep(options: argparse.Namespace, name: str, results: Any) -> None:
+    """Write the figures to where the options say; what was not measured this time (`--only`) is kept as it was."""
     write_json(options.json, name, results)
     if options.save:
+        known = (read(name) or {"results": type(results)()})["results"]
+        if isinstance(results, dict):
+            results = {**known, **results}
+        elif getattr(options, "only", None):
+            fresh = {figures["name"]: figures for figures in results}
+            results = [fresh.pop(figures["name"], figures) for figures in known] + list(fresh.values())
         write_json(str(RESULTS / f"{name}.json"), name, results)
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
 from benchmarks import growth
-from benchmarks.report import Spread, add_outputs, keep, table
+from benchmarks.report import Spread, add_outputs, keep, table, write_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.only or name in options.only:
             results[name] = part(sizes, max(1, options.rounds))
             print()
-    keep(options, "scale", results)
+            # Each part takes minutes: what is measured is kept, whatever becomes of the next.
+            keep(argparse.Namespace(json=None, save=options.save), "scale", results)
+    write_json(options.json, "scale", results)
 
 
 if __name__ == "__main__":

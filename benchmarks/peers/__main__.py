@@ -47,7 +47,7 @@ def python_for(name: str) -> Path:
 def measure(name: str, options: argparse.Namespace) -> bool:
     """Measure a peer in a process of its own and keep what it found. False if that failed."""
     print(PEERS[name].title, flush=True)
-    partial = CACHE / f"{name}.json"
+    partial = CACHE / f"{name}{'-quick' if options.quick else ''}.json"
     if not options.resume:
         partial.unlink(missing_ok=True)
     try:
