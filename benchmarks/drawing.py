@@ -22,6 +22,12 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
+def round_up(value: float) -> float:
+    """Return the next figure of which a quarter is easily read."""
+    unit = 10 ** math.floor(math.log10(value))
+    return next(step * unit for step in (1, 2, 4, 6, 8, 10) if step * unit >= value)
+
+
 class Scale:
     """A logarithmic axis between two values and two places."""
 
@@ -114,7 +120,7 @@ def lines(
     for index, (under, series) in enumerate(panels):
         left, right = width * index + 52, width * index + width - 24
         sizes = sorted({size for points in series.values() for size in points})
-        highest = max(value for points in series.values() for value in points.values()) * 1.1
+        highest = round_up(max(value for points in series.values() for value in points.values()))
         at = Scale((sizes[0], sizes[-1]), (left, right))
         shapes.append(text(left - 36, 56, under, fill=GREY))
         for share in (0.0, 0.25, 0.5, 0.75, 1.0):
