@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 def round_up(value: float) -> float:
     """Return the next figure of which a quarter is easily read."""
-    unit = 10 ** math.floor(math.log10(value))
+    unit: float = 10 ** math.floor(math.log10(value))
     return next(step * unit for step in (1, 2, 4, 6, 8, 10) if step * unit >= value)
 
 

@@ -14,6 +14,7 @@ from benchmarks import ours, page, timing
 from benchmarks.count import report, sides
 from benchmarks.peers import PEERS
 from benchmarks.reference import run_graph
+from benchmarks.report import read
 from benchmarks.workloads import Library, Side, Workload, async_body, chain, independent, workloads
 
 SMALL = [workload for workload in workloads(100) if workload.ideal is None]
@@ -98,7 +99,7 @@ def test_every_section_has_its_place_on_the_page() -> None:
 def test_the_pictures_are_those_of_the_committed_figures(name: str) -> None:
     """They are XML that a browser takes, and nothing in them is outside."""
     needed, draw = page.PLOTS[name]
-    assert page.read(needed) is not None
+    assert read(needed) is not None
     drawn = draw()
     assert (page.DOCS / name).read_text("utf-8") == drawn
     root = ElementTree.fromstring(drawn)
