@@ -59,8 +59,16 @@ TASKS = {
     "fmt": Task("ruff's fixes and formatting, applied", "dev", FORMAT),
     "types": Task("mypy, strict", "dev", TYPES),
     "docs": Task("run every example of the documentation", "dev", [["-m", "pytest", "tests/test_docs.py"]]),
-    "bench": Task("the benchmarks beside hand-written asyncio", "dev", [["-m", "benchmarks.run"]]),
-    "bench-count": Task("instructions a step, under valgrind", "dev", [["-m", "benchmarks.count"]]),
+    "bench": Task("the benchmarks beside hand-written asyncio", "bench", [["-m", "benchmarks"]]),
+    "bench-count": Task("instructions a step, under valgrind", "bench", [["-m", "benchmarks.count"]]),
+    "bench-peers": Task(
+        "the workloads in other libraries, each in an environment of its own", "bench", [["-m", "benchmarks.peers"]]
+    ),
+    "bench-all": Task(
+        "measure everything and write docs/benchmarks.md from it",
+        "bench",
+        [["-m", "benchmarks", "all", "--save"], ["-m", "benchmarks.peers"]],
+    ),
     "clean": Task("remove .venv and every cache", "", []),
 }
 """Arguments after the task's name go to the last of its commands."""

@@ -1,7 +1,7 @@
 """`python -m benchmarks`: speed beside hand-written asyncio, then makespans; `python -m benchmarks NAME`: one alone.
 
-NAME is one of run, count, scale, makespan, contracts, redaction, observe. `--help` after it says what it takes.
-Options without a name are for `run`.
+NAME is one of those below, or `all`; `--help` after it says what it takes. Options without a name are for `run`.
+`all` takes options that each of them takes: `--save` keeps the figures and writes docs/benchmarks.md from them.
 """
 
 from __future__ import annotations
@@ -9,26 +9,51 @@ from __future__ import annotations
 import runpy
 import sys
 
-NAMES = ("run", "count", "scale", "makespan", "contracts", "redaction", "observe")
+from benchmarks import page
+
+NAMES = {
+    "run": "the workloads beside the same written by hand",
+    "scale": "growth of time and memory up to 100,000 steps and a million items",
+    "startup": "the import, and building a workflow",
+    "stall": "the loop's longest gap under 10,000 concurrent steps",
+    "loops": "asyncio, uvloop and trio",
+    "observers": "JSON lines and a stream of events",
+    "observe": "a run logger with its sinks, and how long it keeps the loop",
+    "makespan": "schedules of real graphs, in virtual time",
+    "contracts": "validation beside Pydantic itself",
+    "redaction": "redaction in a run with a JSON-lines sink",
+    "count": "instructions a step, under valgrind",
+}
 
 
-def start(name: str, options: list[str]) -> None:
-    """Run a benchmark as `python -m benchmarks.NAME` would."""
+def start(name: str, options: list[str]) -> int | str | None:
+    """Run a benchmark as `python -m benchmarks.NAME` would, and return what it exits with."""
     sys.argv = [name, *options]
-    runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    try:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    except SystemExit as end:
+        return end.code
+    return None
 
 
 def main(arguments: list[str]) -> None:
     """Run what the arguments name."""
-    if arguments and not arguments[0].startswith("-"):
-        if arguments[0] not in NAMES:
-            sys.exit(f"There is no benchmark {arguments[0]!r}; there are {', '.join(NAMES)}.")
-        start(arguments[0], arguments[1:])
-        return
-    start("run", arguments)
-    if not arguments:
+    if not arguments or arguments[0].startswith("-"):
+        names = ["run"] if arguments else ["run", "makespan"]
+    else:
+        name, *arguments = arguments
+        if name != "all" and name not in NAMES:
+            known = "\n".join(f"  {each:10}{about}" for each, about in NAMES.items())
+            sys.exit(f"There is no benchmark {name!r}; there are\n{known}\n  {'all':10}all of them")
+        names = list(NAMES) if name == "all" else [name]
+    codes = []
+    for name in names:
+        codes.append(start(name, arguments))
         print()
-        start("makespan", [])
+    if "--save" in arguments:
+        page.write()
+    if failed := [code for code in codes if code]:
+        sys.exit(failed[0])
 
 
 if __name__ == "__main__":

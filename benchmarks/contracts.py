@@ -1,4 +1,4 @@
-"""What validation costs beside Pydantic itself, in one process: `python -m benchmarks.contracts [--json FILE]`.
+"""What validation costs beside Pydantic itself, in one process: `python -m benchmarks.contracts`.
 
 Pydantic's own `validate_python` gives an instance of the model; a contract gives the JSON built-ins that state holds,
 with NaN refused and instances validated again. The last rows show what Pydantic takes to come to the same: validate,
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from benchmarks.report import Spread, table, write_json
+from benchmarks.report import Spread, add_outputs, keep, table
 from kairos_async.contracts import Schema, compile_contract, prove
 from kairos_async.validators import range as within
 
@@ -72,13 +72,13 @@ def measure() -> dict[str, Spread]:
 def main() -> None:
     """Print the table, and write the figures if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", metavar="FILE", help="write the figures here; - for standard output")
+    add_outputs(parser)
     arguments = parser.parse_args()
     found = measure()
     reference = found["Pydantic: validate_python"].least
     rows = [[name, spread.show(), f"{spread.least / reference:.2f}"] for name, spread in found.items()]
     print(table("Validating an output of five fields", ["way", "us a call", "ratio of the least"], rows))
-    write_json(arguments.json, "contracts", {name: spread._asdict() for name, spread in found.items()})
+    keep(arguments, "contracts", {name: spread._asdict() for name, spread in found.items()})
 
 
 if __name__ == "__main__":

@@ -28,11 +28,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from benchmarks.ours import answer, foreach_workflow, to_workflow
 from benchmarks.reference import Graph, run_foreach, run_graph
-from benchmarks.report import environment, table, write_json
-from benchmarks.workloads import NEVER_FULL, answer, chain, fan_out, foreach_workflow, layers, to_workflow
+from benchmarks.report import RESULTS, environment, table, write_json
+from benchmarks.workloads import NEVER_FULL, chain, fan_out, layers
 
-COMMITTED: Final = Path(__file__).parent / "results" / "count.json"
+COMMITTED: Final = RESULTS / "count.json"
 MARK: Final = "getppid"
 """A C function that nothing calls but `mark`."""
 MISSING: Final = """bench-count needs valgrind, and {0} was not found.
@@ -55,7 +56,7 @@ def _graph(name: str, shape: Callable[[int], Graph], sizes: tuple[int, int]) -> 
         name,
         sizes,
         lambda size: len(shape(size)),
-        lambda size: to_workflow("counted", shape(size)).run,
+        lambda size: to_workflow(shape(size)).run,
         lambda size: lambda: run_graph(shape(size), answer, NEVER_FULL),
     )
 
@@ -87,7 +88,7 @@ def counted() -> list[Counted]:
             "runs of 3 steps",
             (20, 50),
             lambda runs: 3 * runs,
-            lambda runs: _together(to_workflow("small", small).run, runs),
+            lambda runs: _together(to_workflow(small).run, runs),
             lambda runs: _together(lambda: run_graph(small, answer, NEVER_FULL), runs),
         ),
     ]

@@ -1,6 +1,6 @@
 """How good the schedules are: real graphs in virtual time, beside list schedules and proven bounds computed elsewhere.
 
-    python -m benchmarks.makespan [--only TEXT] [--backend asyncio|trio] [--json FILE]
+    python -m benchmarks.makespan [--only TEXT] [--backend asyncio|trio] [--json FILE] [--save]
 
 The graphs are read from `../shared/dags` beside the checkout, or from the directory that `KAIROS_DAGS` names. They are
 not part of this project; without them there is nothing to measure, and the benchmark says so.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks.dags import BACKENDS, MICROSECONDS, Dag, dags_directory, load, makespan
-from benchmarks.report import table, write_json
+from benchmarks.report import add_outputs, keep, table
 
 LEVELS: Final[tuple[int | None, ...]] = (1, 2, 4, 8, 16, 32, None)
 HINT_TOLERANCE: Final = 1.01
@@ -128,8 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="graphs with this in their name")
     parser.add_argument("--backend", action="append", choices=BACKENDS, help="default: both")
-    parser.add_argument("--json", metavar="FILE", help="write the results to FILE (-: standard output)")
+    add_outputs(parser)
     options = parser.parse_args(arguments)
+    if options.save and options.only:
+        parser.error("--save is for all graphs; leave --only out")
     directory = dags_directory()
     if directory is None:
         print("makespan: not run, because the graphs are not there (../shared/dags, or the directory in KAIROS_DAGS).")
@@ -145,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = [result.row for result in results if result.backend == results[0].backend or result.broken]
     print(table("Makespans in virtual time, without and with hints of how long steps take", COLUMNS, shown))
     print(f"\n{summary(results)}")
-    write_json(options.json, "makespan", [result._asdict() for result in results])
+    keep(options, "makespan", [result._asdict() for result in results])
     return 1 if any(result.broken for result in results) else 0
 
 

@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from benchmarks.ours import Answer, to_workflow
 from benchmarks.reference import Graph
 from benchmarks.report import environment, table, write_json
-from benchmarks.workloads import Answer, chain, fan_out, to_workflow
+from benchmarks.workloads import chain, fan_out
 from kairos_async import ConsoleSink, JSONLinesSink, RunLogger, StepContext, Workflow
 
 STEPS: Final = 10_000
@@ -75,7 +76,7 @@ async def measure(name: str, steps: int, rounds: int, directory: Path, null: Tex
     """Time a workload watched by nobody and in each way, in turns."""
     graph, contract = workloads(steps)[name]
     ways = ["nobody", "logger alone", "console", *WAYS]
-    sides = {way: runner(way, to_workflow("watched", graph, contract=contract), directory, null) for way in ways}
+    sides = {way: runner(way, to_workflow(graph, contract=contract), directory, null) for way in ways}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way in ways if number % 2 else reversed(ways):
@@ -107,7 +108,7 @@ async def longest_stall(way: str, steps: int, directory: Path, null: TextIO) -> 
         return {"name": "x", "score": 0.5, "n": 3}
 
     graph: Graph = [(f"s{i}", []) for i in range(steps)]
-    run = runner(way, to_workflow("waiting", graph, wait, 50), directory, null)
+    run = runner(way, to_workflow(graph, wait, 50), directory, null)
     late = 0.0
 
     async def tick() -> None:

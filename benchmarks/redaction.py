@@ -1,6 +1,6 @@
 """What redaction costs a run that writes its events as JSON lines: against the same run with redaction left out.
 
-    python -m benchmarks.redaction [--rounds N] [--steps N] [--json FILE]
+    python -m benchmarks.redaction [--rounds N] [--steps N] [--json FILE] [--save]
 
 Every step returns about 1 KB, which goes into the event of its completion. Both sides alternate in one process, and the
 ratio of a round is that of two CPU times taken one after the other.
@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
-from benchmarks.report import Spread, environment, table, write_json
+from benchmarks.report import Spread, add_outputs, environment, keep, table
 from kairos_async import Step, StepContext, Workflow
 from kairos_async._types import JSONValue
 from kairos_async.security import Redactor, json_line
@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="rounds that count, for each payload")
     parser.add_argument("--steps", type=int, default=400, help="steps of a run")
-    parser.add_argument("--json", help="also write the results to this file")
+    add_outputs(parser)
     options = parser.parse_args()
     results = [asyncio.run(measure(name, make, options.steps, options.rounds)) for name, make in PAYLOADS.items()]
     rows = []
@@ -168,7 +168,7 @@ def main() -> None:
     columns = ("payload", "bytes", "us a step", "redaction", "ratio (least - most)", "at most", "")
     print(table("Redaction in a run with a JSON-lines sink", columns, rows))
     print("\n" + ", ".join(f"{name} {value}" for name, value in environment().items()))
-    write_json(options.json, "redaction", results)
+    keep(options, "redaction", results)
 
 
 if __name__ == "__main__":

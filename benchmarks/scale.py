@@ -1,6 +1,6 @@
-"""How time and memory grow: graphs of 1,000 to 100,000 steps, and a foreach over a million items.
+"""How time and memory grow: graphs of 10 to 100,000 steps, steps in flight, and a foreach over a million items.
 
-    python -m benchmarks.scale [--rounds N] [--only TEXT] [--quick] [--json FILE]
+    python -m benchmarks.scale [--rounds N] [--only TEXT] [--quick] [--json FILE] [--save]
 
 Linear growth means that the time per step is the same at every size.
 """
@@ -14,13 +14,15 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
 
 from benchmarks import growth
-from benchmarks.report import Spread, table, write_json
+from benchmarks.report import Spread, add_outputs, keep, table, write_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SIZES: Final = (1_000, 10_000, 100_000)
-LARGEST_RATIO: Final = 1.3
+SIZES: Final = (10, 100, 1_000, 10_000, 100_000)
+BASE: Final = 1_000
+"""Growth is from here to the largest size; below it, what a run costs once shows."""
+LARGEST_RATIO: Final = 1.2
 
 
 def alone(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -33,12 +35,13 @@ def graphs(sizes: Sequence[int], rounds: int) -> dict[str, Any]:
     """Time per step, by shape, with and without the garbage collector, and size."""
     found: dict[str, Any] = {}
     rows = []
+    base = max(size for size in sizes if size <= BASE)
     for shape in growth.SHAPES:
         for collect in (True, False):
             name = f"{shape}{'' if collect else ', collector off'}"
             times = found[name] = alone(growth.time_growth, shape, sizes, rounds, collect=collect)
             for kind in ("build", "run", "by hand"):
-                ratio = times[sizes[-1]][kind]["median"] / times[sizes[0]][kind]["median"]
+                ratio = times[sizes[-1]][kind]["median"] / times[base][kind]["median"]
                 cells = [Spread(**times[size][kind]).show(1) for size in sizes]
                 missed = kind != "by hand" and ratio > LARGEST_RATIO
                 rows.append([f"{kind} {name}", *cells, f"{ratio:.2f}", "MISSED" if missed else ""])
@@ -49,9 +52,9 @@ def graphs(sizes: Sequence[int], rounds: int) -> dict[str, Any]:
 
 def steps(sizes: Sequence[int], _: int) -> dict[str, Any]:
     """Bytes per step."""
-    found = {size: alone(growth.step_memory, size) for size in sizes}
+    found = {size: alone(growth.step_memory, size) for size in sizes if size >= BASE}
     rows = [
-        [f"{size:,}", f"{memory['built']:,.0f}", f"{memory['kept']:,.0f}", f"{memory['in_flight'] / 1e3:,.0f}"]
+        [f"{size:,}", f"{memory['built']:,.0f}", f"{memory['kept']:,.0f}", f"{memory['more'] / 1e3:,.0f}"]
         for size, memory in found.items()
     ]
     columns = ["steps of a chain", "bytes a step, built", "bytes a step, finished", "more while it ran, kB"]
@@ -59,9 +62,17 @@ def steps(sizes: Sequence[int], _: int) -> dict[str, Any]:
     return {str(size): memory for size, memory in found.items()}
 
 
+def flight(sizes: Sequence[int], _: int) -> dict[str, Any]:
+    """Bytes per step while all of them wait."""
+    found = {size: alone(growth.flight_memory, size) for size in (1_000, 10_000)}
+    rows = [[f"{size:,}", f"{memory['ours']:,.0f}", f"{memory['by hand']:,.0f}"] for size, memory in found.items()]
+    print(table("Memory of steps in flight", ["steps at once", "bytes a step", "by hand"], rows))
+    return {str(size): memory for size, memory in found.items()}
+
+
 def foreach(sizes: Sequence[int], _: int) -> dict[str, Any]:
     """Memory of a foreach, kept and in flight."""
-    found = {size: alone(growth.foreach_memory, size) for size in sizes}
+    found = {size: alone(growth.foreach_memory, size) for size in (*sizes[2:], 10 * sizes[-1])}
     rows = [
         [f"{size:,}", f"{memory['kept'] / size:.1f}", f"{(memory['peak'] - memory['kept']) / 1e3:,.0f}"]
         for size, memory in found.items()
@@ -80,7 +91,7 @@ def million(sizes: Sequence[int], _: int) -> dict[str, Any]:
     return found
 
 
-PARTS: Final = {"graphs": graphs, "steps": steps, "foreach": foreach, "million": million}
+PARTS: Final = {"graphs": graphs, "steps": steps, "flight": flight, "foreach": foreach, "million": million}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,15 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the timings, at least 1 (default: 3)")
     parser.add_argument("--only", choices=PARTS, action="append", help="default: all parts")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
-    parser.add_argument("--json", metavar="FILE", help="write the results to FILE (-: standard output)")
+    parser.add_argument("--quick", action="store_true", help="all but the largest size")
+    add_outputs(parser)
     options = parser.parse_args(arguments)
-    sizes = [size // 10 for size in SIZES] if options.quick else list(SIZES)
+    sizes = list(SIZES[:-1] if options.quick else SIZES)
     results = {}
     for name, part in PARTS.items():
         if not options.only or name in options.only:
             results[name] = part(sizes, max(1, options.rounds))
             print()
+            # Each part takes minutes: what is measured is kept, whatever becomes of the next.
+            keep(argparse.Namespace(json=None, save=options.save), "scale", results)
     write_json(options.json, "scale", results)
 
 

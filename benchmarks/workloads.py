@@ -1,16 +1,18 @@
-"""The workloads: each as a kairos_async workflow, and beside it the same written by hand."""
+"""The workloads: what every library is asked to run, and the same written by hand. Only the standard library is needed.
+
+A library takes part as a module with two functions (see `Library`), which turn a graph, or a foreach, into something to
+await; building is not timed. `kairos_async` itself is `benchmarks.ours`, the others are in `benchmarks.peers`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, TypeAlias
 
-from pydantic import BaseModel
-
-from benchmarks.reference import Body, Graph, run_foreach, run_graph
-from kairos_async import FailurePolicy, Step, StepContext, Workflow
+from benchmarks.reference import Graph, run_foreach, run_graph
 
 NEVER_FULL: Final = 20_000
 """A limit on both sides that is kept count of and never reached, so that the shape of the graph decides."""
@@ -18,44 +20,94 @@ NEVER_FULL: Final = 20_000
 SLEEP: Final = 0.05
 """Seconds that a step of the I/O-shaped workload waits."""
 
-
-class Answer(BaseModel):
-    """What every step must return."""
-
-    name: str
-    score: float
-    n: int
-
-
-async def answer(_: StepContext | Any) -> dict[str, object]:
-    """The body of a step on both sides: it gives the loop a turn, and returns what the contract asks for."""
-    await asyncio.sleep(0)
-    return {"name": "x", "score": 0.5, "n": 3}
-
-
-async def slow_answer(_: StepContext | Any) -> dict[str, object]:
-    """The same after `SLEEP` seconds, as a call of a model would be."""
-    await asyncio.sleep(SLEEP)
-    return {"name": "x", "score": 0.5, "n": 3}
-
-
 Side: TypeAlias = Callable[[], Awaitable[Any]]
+Body: TypeAlias = Callable[[Any], Awaitable[Any]]
+Make: TypeAlias = Callable[[float], Callable[[Any], Any]]
+"""Make the body that waits some seconds: `async_body` or `sync_body`, or one of them with something around it."""
+
+
+class Library(Protocol):
+    """A module that runs workloads with a library.
+
+    `body` is called with one argument, whatever it is, once for each step or item, at most `limit` at once. A library
+    whose steps are plain functions says `BODY = sync_body`.
+    """
+
+    BODY: Make
+
+    def graph(self, graph: Graph, body: Callable[[Any], Any], limit: int) -> Side:
+        """Return what runs a graph."""
+
+    def foreach(self, items: Sequence[int], body: Callable[[Any], Any], limit: int) -> Side:
+        """Return what runs the body for each item."""
+
+
+def async_body(seconds: float) -> Body:
+    """Make a body that waits on the loop and returns what the contract asks for."""
+
+    async def answer(_: Any) -> dict[str, object]:
+        await asyncio.sleep(seconds)
+        return {"name": "x", "score": 0.5, "n": 3}
+
+    return answer
+
+
+def sync_body(seconds: float) -> Callable[[Any], dict[str, object]]:
+    """Make the same for a library whose steps block the thread in which they run."""
+
+    def answer(_: Any) -> dict[str, object]:
+        time.sleep(seconds)
+        return {"name": "x", "score": 0.5, "n": 3}
+
+    return answer
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing to time on both sides.
+    """One thing to time: a graph or, if there are items, a foreach; more than one of `runs` go together.
 
-    `steps` is how many bodies run. `target` is the largest ratio that is good enough: of CPU time to that of the
-    hand-written side, or, when `ideal` is given, of wall time to `ideal` seconds.
+    `seconds` is what a body waits, and 0 gives the loop a turn. `target` is the largest ratio that is good enough: of
+    CPU time to that of the hand-written side, or, when `ideal` is given, of wall time to `ideal` seconds.
     """
 
     name: str
-    ours: Side
-    by_hand: Side
-    steps: int
     target: float
+    graph: Graph = ()
+    items: int = 0
+    runs: int = 1
+    limit: int = NEVER_FULL
+    seconds: float = 0.0
     ideal: float | None = None
+    beside_peers: bool = True
+
+    @property
+    def steps(self) -> int:
+        """How many bodies run."""
+        return (self.items or len(self.graph)) * self.runs
+
+    def by_hand(self) -> Side:
+        """Return the hand-written side."""
+        body = async_body(self.seconds)
+        if self.items:
+            items = range(self.items)
+            return lambda: run_foreach(items, body, self.limit)
+        return self._together(lambda: run_graph(self.graph, body, self.limit))
+
+    def made_with(self, library: Library, make: Make | None = None) -> Side:
+        """Return the side of a library, with a body of its kind; `make` makes another."""
+        body = (make or library.BODY)(self.seconds)
+        if self.items:
+            return library.foreach(range(self.items), body, self.limit)
+        return self._together(library.graph(self.graph, body, self.limit))
+
+    def _together(self, side: Side) -> Side:
+        if self.runs == 1:
+            return side
+
+        async def gather() -> None:
+            await asyncio.gather(*[side() for _ in range(self.runs)])
+
+        return gather
 
 
 def chain(length: int) -> Graph:
@@ -71,97 +123,26 @@ def fan_out(width: int) -> Graph:
 def layers(depth: int, width: int) -> Graph:
     """Each step of a layer needs every step of the layer before."""
     return [
-        (f"s{layer}-{i}", [f"s{layer - 1}-{j}" for j in range(width)] if layer else [])
+        (f"s{layer}_{i}", [f"s{layer - 1}_{j}" for j in range(width)] if layer else [])
         for layer in range(depth)
         for i in range(width)
     ]
 
 
-def to_workflow(
-    name: str, graph: Graph, body: Body = answer, limit: int | None = NEVER_FULL, *, contract: object = Answer
-) -> Workflow:
-    """The graph with everything on: a contract, read and write scopes, and a policy on every step."""
-    policy = FailurePolicy(max_retries=2)
-    steps = [
-        Step(step, body, read_keys=needs, write_keys=(), output_contract=contract, failure_policy=policy)
-        for step, needs in graph
-    ]
-    return Workflow(name, steps, max_concurrency=limit)
-
-
-def foreach_workflow(concurrency: int, body: Body = answer, contract: object = Answer) -> Workflow:
-    """One step over the items of the input `items`, everything on."""
-    step = Step(
-        "each",
-        body,
-        foreach="items",
-        max_concurrency=concurrency,
-        read_keys=["items"],
-        write_keys=(),
-        output_contract=contract,
-        failure_policy=FailurePolicy(max_retries=2),
-    )
-    return Workflow("foreach", [step])
-
-
-def _of_graph(name: str, graph: Graph, target: float) -> Workload:
-    workflow = to_workflow(name.replace(" ", "-"), graph)
-
-    async def ours() -> object:
-        return (await workflow.run()).raise_for_status()
-
-    async def by_hand() -> object:
-        return await run_graph(graph, answer, NEVER_FULL)
-
-    return Workload(name, ours, by_hand, len(graph), target)
-
-
-def _of_foreach(name: str, count: int, concurrency: int, target: float) -> Workload:
-    workflow = foreach_workflow(concurrency)
-    items = list(range(count))
-
-    async def ours() -> object:
-        return (await workflow.run({"items": items})).raise_for_status()
-
-    async def by_hand() -> object:
-        return await run_foreach(items, answer, concurrency)
-
-    return Workload(name, ours, by_hand, count, target)
-
-
-def _of_many_runs(name: str, runs: int, target: float) -> Workload:
-    graph = chain(3)
-    workflow = to_workflow("small", graph)
-
-    async def ours() -> None:
-        for result in await asyncio.gather(*[workflow.run() for _ in range(runs)]):
-            result.raise_for_status()
-
-    async def by_hand() -> None:
-        await asyncio.gather(*[run_graph(graph, answer, NEVER_FULL) for _ in range(runs)])
-
-    return Workload(name, ours, by_hand, runs * len(graph), target)
-
-
-def _of_waiting(name: str, count: int, limit: int, target: float) -> Workload:
-    graph: Graph = [(f"s{i}", []) for i in range(count)]
-    workflow = to_workflow("waiting", graph, slow_answer, limit)
-
-    async def ours() -> object:
-        return (await workflow.run()).raise_for_status()
-
-    async def by_hand() -> object:
-        return await run_graph(graph, slow_answer, limit)
-
-    return Workload(name, ours, by_hand, count, target, ideal=count * SLEEP / limit)
+def independent(count: int) -> Graph:
+    """Steps that need nothing."""
+    return [(f"s{i}", []) for i in range(count)]
 
 
 def workloads(scale: int = 1) -> Iterator[Workload]:
-    """Yield every workload, made when its turn comes; sizes are divided by `scale` for a quick look."""
-    yield _of_graph("chain 1,000", chain(1_000 // scale), 1.2)
-    yield _of_graph("fan-out 1,000", fan_out(1_000 // scale), 5.0)
-    yield _of_graph("fan-out 10,000", fan_out(10_000 // scale), 5.0)
-    yield _of_graph("layers 20 x 10", layers(20, 10), 5.0)
-    yield _of_foreach("foreach 10,000 at 100", 10_000 // scale, 100, 1.2)
-    yield _of_many_runs("1,000 runs of 3 steps", 1_000 // scale, 5.0)
-    yield _of_waiting("1,000 x 50 ms at 100", 1_000 // scale, 100 // scale, 1.03)
+    """Yield every workload; sizes are divided by `scale` for a quick look."""
+    size = 1_000 // scale
+    yield Workload("chain 1,000", 1.0, chain(size))
+    yield Workload("fan-out 1,000", 3.5, fan_out(size))
+    yield Workload("layers 20 x 10", 3.0, layers(20 // min(scale, 4), 10))
+    yield Workload("foreach 1,000 at 100", 1.0, items=size, limit=100)
+    yield Workload("1,000 runs of 3 steps", 2.5, chain(3), runs=size)
+    waiting = Workload("1,000 x 50 ms at 100", 1.01, independent(size), limit=100 // scale, seconds=SLEEP)
+    yield replace(waiting, ideal=size * SLEEP / waiting.limit)
+    yield Workload("fan-out 10,000", 3.5, fan_out(10 * size), beside_peers=False)
+    yield Workload("foreach 10,000 at 100", 1.0, items=10 * size, limit=100, beside_peers=False)

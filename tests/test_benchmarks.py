@@ -1,0 +1,109 @@
+"""The benchmarks measure what they say: each body runs, limits hold, and the page shows the committed figures."""
+
+from __future__ import annotations
+
+import asyncio
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from benchmarks import ours, page, timing
+from benchmarks.count import report, sides
+from benchmarks.peers import PEERS
+from benchmarks.reference import run_graph
+from benchmarks.report import read
+from benchmarks.workloads import Library, Side, Workload, async_body, chain, independent, workloads
+
+SMALL = [workload for workload in workloads(100) if workload.ideal is None]
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("workload", SMALL, ids=lambda workload: cast(Workload, workload).name)
+def test_our_side_of_each_workload_runs_every_body(workload: Workload) -> None:
+    """Else a figure would be about something else."""
+    asyncio.run(timing.check(workload, ours))
+
+
+def lazy(share: int) -> Library:
+    """Return a library that runs every `share`th step only, and knows no limit."""
+
+    def graph(graph: Any, body: Callable[[Any], Any], limit: int) -> Side:
+        del limit
+        return lambda: run_graph(graph[::share], body, len(graph))
+
+    def foreach(items: Sequence[int], body: Callable[[Any], Any], limit: int) -> Side:
+        return graph(independent(len(items)), body, limit)
+
+    return cast(Library, SimpleNamespace(BODY=async_body, graph=graph, foreach=foreach))
+
+
+@pytest.mark.real_time
+def test_a_library_that_leaves_steps_out_is_not_timed() -> None:
+    """It would look fast."""
+    with pytest.raises(RuntimeError, match="5 of 10 bodies ran"):
+        asyncio.run(timing.check(Workload("half", 1.0, independent(10)), lazy(2)))
+
+
+@pytest.mark.real_time
+def test_a_library_that_goes_over_the_limit_is_not_timed() -> None:
+    """It would look fast too."""
+    with pytest.raises(RuntimeError, match="10 at once"):
+        asyncio.run(timing.check(Workload("unlimited", 1.0, independent(10), limit=3), lazy(1)))
+
+
+@pytest.mark.real_time
+def test_a_measurement_has_both_sides_of_every_round() -> None:
+    """The ratio is that of times taken in turn."""
+    found = timing.measure_alone(Workload("tiny", 1.0, chain(3)), ours, rounds=3)
+    assert found["rounds"] == 3
+    assert found["ratio"]["least"] <= found["ratio"]["median"] <= found["ratio"]["most"]
+
+
+def test_instruction_counts_are_of_two_sides_in_two_sizes() -> None:
+    """The process that is counted and the one that reads the counts go by the same list."""
+    assert len(list(sides(["chain"]))) == 4
+    assert len(list(sides([]))) == 4 * 5
+
+
+def test_a_count_stands_beside_the_committed_one() -> None:
+    """A tenth more is shown as such; a workload that was never counted has nothing beside it."""
+    found = [{"name": "chain", "ours": 110, "by_hand": 100}, {"name": "new", "ours": 1, "by_hand": 1}]
+    chained, new = report(found, {"chain": {"ours": 100}}).splitlines()[-2:]
+    assert chained.split() == ["chain", "110", "100", "1.10", "100", "+10.0%"]
+    assert new.split() == ["new", "1", "1", "1.00"]
+
+
+def test_every_peer_is_pinned() -> None:
+    """A figure is about a version."""
+    requirements = [requirement for peer in PEERS.values() for requirement in peer.requirements]
+    assert all("==" in requirement for requirement in requirements)
+
+
+def test_the_page_shows_the_committed_figures() -> None:
+    """`python -m benchmarks.page` writes what is committed already."""
+    text = page.PAGE.read_text("utf-8")
+    assert page.render(text) == text
+
+
+def test_every_section_has_its_place_on_the_page() -> None:
+    """A section without a place would be shown nowhere."""
+    text = page.PAGE.read_text("utf-8")
+    for name in page.SECTIONS:
+        assert text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->") == 1
+
+
+@pytest.mark.parametrize("name", page.PLOTS)
+def test_the_pictures_are_those_of_the_committed_figures(name: str) -> None:
+    """They are XML that a browser takes, and nothing in them is outside."""
+    needed, draw = page.PLOTS[name]
+    assert read(needed) is not None
+    drawn = draw()
+    assert (page.DOCS / name).read_text("utf-8") == drawn
+    root = ElementTree.fromstring(drawn)
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    for shape in root:
+        assert 0 <= float(shape.get("cx", 0)) <= width
+        assert 0 <= float(shape.get("y", 0)) <= height
