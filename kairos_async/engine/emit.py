@@ -129,7 +129,7 @@ class Emitter:
         if position in self._reported and not required:
             return
         self._reported.add(position)
-        name = getattr(hook, "__qualname__", type(hook).__name__)
+        name = self._redactor.text(getattr(hook, "__qualname__", type(hook).__name__))
         error_type, message = sanitize_exception(error, self._redactor)
         if required:
             self.broken = self.broken or (error_type, f"The required hook {name} failed: {message}")

@@ -151,11 +151,12 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
     results = run.results.in_order(node.name for node in run.graph.nodes)
     failure = run.failure
+    output_step = _output_step(run)
     return WorkflowResult(
         run_id=run.run_id,
         workflow=run.workflow,
         status=status,
-        output=_output(run, results),
+        output=results[output_step].output if output_step in results else None,
         step_results=results,
         duration_ms=(run.now() - run.started) * 1000,
         llm_calls=run.meter.total,
@@ -164,6 +165,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         replans=tuple(run.replans),
         warnings=tuple(run.emitter.warnings),
         _state=run.store.snapshot(),
+        _output_step=output_step,
         _redactor=run.redactor,
     )
 
@@ -180,9 +182,8 @@ def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
     }
 
 
-def _output(run: RunRecord, results: StepResults) -> JSONValue:
-    """The output of the workflow's output step, or of the last declared step that no other step needs."""
+def _output_step(run: RunRecord) -> str:
+    """The workflow's output step, or the last declared step that no other step needs."""
     if run.output_step is not None:
-        return results[run.output_step].output if run.output_step in results else None
-    last = next(node for node in reversed(run.graph.nodes) if not node.successors)
-    return results[last.name].output
+        return run.output_step
+    return next(node.name for node in reversed(run.graph.nodes) if not node.successors)
