@@ -261,6 +261,7 @@ class WorkflowResult:
     replans: tuple[Replan, ...] = ()
     warnings: tuple[str, ...] = ()
     _state: Annotated[dict[str, JSONValue], Field(exclude=True)] = field(default_factory=dict)
+    _output_step: Annotated[str | None, Field(exclude=True)] = None
     _redactor: Annotated[InstanceOf[Redactor], Field(exclude=True)] = field(default_factory=Redactor, compare=False)
 
     def __repr__(self) -> str:
@@ -287,7 +288,12 @@ class WorkflowResult:
         """The whole result as JSON data, redacted, with a `schema_version`."""
         exported = _adapter().dump_python(self, warnings=False)
         whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": read_copy(self._state)}
-        return cast(dict[str, JSONValue], self._redactor.redact(whole))
+        redacted = cast(dict[str, JSONValue], self._redactor.redact(whole))
+        if self._output_step is not None and self._redactor.is_sensitive(self._output_step):
+            # What a step called "pin" returns is as secret at the top as it is in the step's own result.
+            under_its_key = self._redactor.redact({self._output_step: self.output})
+            redacted = {**redacted, "output": next(iter(cast(dict[str, JSONValue], under_its_key).values()))}
+        return redacted
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WorkflowResult:
@@ -303,7 +309,9 @@ class WorkflowResult:
         try:
             return _adapter().validate_python(parts)
         except ValueError as error:
-            raise ConfigError(f"This is no WorkflowResult.to_dict(): {type(error).__name__}.") from None
+            kind = type(error).__name__
+        # Not inside of the except block: the error that Pydantic raised, which quotes the data, would be its context.
+        raise ConfigError(f"This is no WorkflowResult.to_dict(): {kind}.")
 
 
 @functools.cache

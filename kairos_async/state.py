@@ -185,7 +185,7 @@ def key_size(key: object, subject: str) -> int:
         StateError: it is not a str, or holds a lone surrogate.
     """
     if type(key) is not str:
-        raise StateError(f"{subject} key {key!r} is not a str.")
+        raise StateError(f"{subject} key of type {type(key).__name__} is not a str.")
     try:
         return len(key) if key.isascii() else _utf8_length(key)
     except _Refused as refused:

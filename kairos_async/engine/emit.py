@@ -187,7 +187,7 @@ class Emitter:
             return
         self._reported.add(position)
         hook = self._hooks[position]
-        name = getattr(hook, "__qualname__", type(hook).__name__)
+        name = self._redactor.text(getattr(hook, "__qualname__", type(hook).__name__))
         error_type, message = sanitize_exception(error, self._redactor)
         if fails:
             self.broken = self.broken or (error_type, f"The required hook {name} failed: {message}")

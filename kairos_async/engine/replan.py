@@ -108,8 +108,10 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         return False
     record = Replan(number, result, tuple(n.name for n in removed), tuple(step.name for step in added))
     if run.hooks:
-        names: dict[str, JSONValue] = {"number": number, "removed": list(record.removed), "added": list(record.added)}
-        run.emit(PlanReplaced, node.name, EventLevel.WARN, names)
+        removed_names: list[JSONValue] = [run.redactor.text(name) for name in record.removed]
+        added_names: list[JSONValue] = [run.redactor.text(name) for name in record.added]
+        facts: dict[str, JSONValue] = {"number": number, "removed": removed_names, "added": added_names}
+        run.emit(PlanReplaced, node.name, EventLevel.WARN, facts, clean=True)
     run.active.pop(node.name, None)
     run.adopt(graph, record)
     return True

@@ -152,11 +152,12 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
     results = run.results.in_order(node.name for node in run.graph.nodes)
     failure = run.failure
+    output_step = run.output_step or run.graph.last
     return WorkflowResult(
         run_id=run.run_id,
         workflow=run.workflow,
         status=status,
-        output=results.output_of(run.output_step or run.graph.last),
+        output=results.output_of(output_step),
         step_results=results,
         duration_ms=(run.ended - run.started) * 1000,
         llm_calls=run.meter.total,
@@ -165,6 +166,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         replans=tuple(run.replans),
         warnings=tuple(run.emitter.warnings),
         _state=run.store.snapshot(),
+        _output_step=output_step,
         _redactor=run.redactor,
     )
 

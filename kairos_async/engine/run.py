@@ -137,11 +137,11 @@ class Run:
         async with AsyncExitStack() as stack:
             await self.emitter.attach(stack, self.workflow)
             facts: dict[str, JSONValue] = {
-                "workflow": self.workflow,
+                "workflow": self.redactor.text(self.workflow),
                 "steps": len(self.graph),
-                "inputs": list(self.store.snapshot()),
+                "inputs": [self.redactor.text(key) for key in self.store.snapshot()],
             }
-            self.emit(WorkflowStart, None, EventLevel.INFO, facts)
+            self.emit(WorkflowStart, None, EventLevel.INFO, facts, clean=True)
             status = self._close(WorkflowStatus.FAILED) if self._hook_broke() else await self._execute()
         return workflow_result(self, WorkflowStatus.FAILED if self._hook_broke() else status)
 

@@ -36,6 +36,9 @@ _LONGEST_FORM: Final = 4096
 _SHARE_OF_LATE: Final = 4
 _FEW: Final = 16
 """Forms that are searched for one by one: compiling costs as much as some hundred such searches."""
+_FEW_FORMS: Final = 200
+"""Up to here, a search for each form is faster than a look at each place of the text."""
+_NOTHING: Final[dict[int, set[str]]] = {}
 _OPENING: Final = 32
 """Characters of a form that the common expression looks for."""
 
@@ -51,7 +54,7 @@ class KnownSecrets:
         count: of registered values; it grows.
     """
 
-    __slots__ = ("_compiled", "_encoded", "_late", "_lock", "_new", "_plain", "_values", "count")
+    __slots__ = ("_compiled", "_encoded", "_index", "_late", "_lock", "_new", "_plain", "_values", "count")
 
     def __init__(self) -> None:
         self.count = 0
@@ -63,6 +66,7 @@ class KnownSecrets:
         self._encoded: frozenset[str] = frozenset()
         self._late: tuple[str, ...] = ()
         self._compiled: Callable[[str], bool] | None = None
+        self._index: dict[str, dict[int, set[str]]] = {}  # by opening and length; read and written under the lock
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -105,14 +109,26 @@ class KnownSecrets:
         if not self.found_in(text):
             return []
         found: list[Span] = []
-        for form in self._plain:
-            found.extend((start, start + len(form)) for start in _places(text, form))
-        for form in self._encoded:
-            run = (0, 0)
-            for start in _places(text, form):
-                if not run[0] <= start < run[1]:
-                    run = _whole_run(text, start)
-                    found.append(run)
+        run = (0, 0)
+        for start, form in self._places(text):
+            if form in self._plain:
+                found.append((start, start + len(form)))
+            elif not run[0] <= start < run[1]:
+                run = _whole_run(text, start)
+                found.append(run)
+        return found
+
+    def _places(self, text: str) -> list[tuple[int, str]]:
+        """Return where forms begin in the text, and which."""
+        if len(self._plain) + len(self._encoded) <= _FEW_FORMS:
+            return [(start, form) for form in (*self._plain, *self._encoded) for start in _places(text, form)]
+        found = []
+        with self._lock:
+            for start in range(len(text) - SHORTEST_SECRET + 1):
+                # All forms at once, by how they begin; then by their lengths, of which there are few.
+                for length, forms in self._index.get(text[start : start + SHORTEST_SECRET], _NOTHING).items():
+                    if (form := text[start : start + length]) in forms:
+                        found.append((start, form))
         return found
 
     def _prepare(self) -> None:
@@ -120,6 +136,8 @@ class KnownSecrets:
         plain = {form for value in new for form in _plain_forms(value)}
         encoded = {form for value in new for form in _base64_forms(value)} - plain
         self._plain, self._encoded = self._plain | plain, self._encoded | encoded
+        for form in (*plain, *encoded):
+            self._index.setdefault(form[:SHORTEST_SECRET], {}).setdefault(len(form), set()).add(form)
         late = (*self._late, *plain, *encoded)
         forms = len(self._plain) + len(self._encoded)
         if len(late) * _SHARE_OF_LATE >= forms > _FEW:

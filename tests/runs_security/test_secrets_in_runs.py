@@ -14,9 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from kairos_async import FailureAction, FailurePolicy, Step, StepContext, StepStatus, WorkflowResult, WorkflowStatus
+from kairos_async import (
+    ConfigError,
+    Event,
+    FailureAction,
+    FailurePolicy,
+    StateError,
+    Step,
+    StepComplete,
+    StepContext,
+    StepStatus,
+    Workflow,
+    WorkflowResult,
+    WorkflowStatus,
+)
 from tests.clocks import run_virtual
-from tests.engine.tools import Events, output_of, retrying, run
+from tests.engine.tools import Events, output_of, retrying, returns, run
 
 KEYS: Final = ("api_key", "password", "dbPassword", "X-Auth-Token", "client_secret")
 Leak = Callable[[StepContext, str], object]
@@ -281,3 +294,40 @@ async def test_exports_come_back_without_secrets() -> None:
     assert again.to_dict() == exported
     assert again.output == {"token": "[REDACTED]", "items": [1, "two"]}
     assert "hidden" not in repr(exported) + repr(again) + repr(again.step_results)
+
+
+@pytest.mark.parametrize("value", [1234, "1234", "longer-than-six", {"a": 1}])
+async def test_what_a_step_with_a_sensitive_name_returns_is_shown_nowhere(value: Any) -> None:
+    """Also if it is too short, or a number, so that it could not be found by value: in its event, at the top of the
+    export, in its result and in the state."""
+    events: list[Event] = []
+    result = await Workflow("w", [Step("pin", returns(value))], hooks=[events.append]).run()
+    assert result.output == value
+    exported = result.to_dict()
+    assert exported["output"] == "[REDACTED]"
+    assert exported["final_state"] == {"pin": "[REDACTED]"}
+    assert exported["step_results"] == {"pin": "[REDACTED]"}
+    assert [e.data["output"] for e in events if isinstance(e, StepComplete)] == ["[REDACTED]"]
+
+
+async def test_names_in_events_are_names_and_no_pairs() -> None:
+    """Two inputs are no header with its value."""
+    events: list[Event] = []
+    await Workflow("w", [Step("a", returns(1))], hooks=[events.append]).run({"api_key": "x", "topic": "y"})
+    assert events[0].data["inputs"] == ["api_key", "topic"]
+
+
+def test_a_refused_export_keeps_nothing_of_it() -> None:
+    """Pydantic's error quotes what it refuses; it is no context of ours."""
+    with pytest.raises(ConfigError, match="no WorkflowResult") as caught:
+        WorkflowResult.from_dict({"schema_version": 1, "run_id": ["quoted-secret"]})
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("key", [b"hidden-in-a-key", ("api_key", "hidden-in-a-key")])
+async def test_an_input_key_that_is_no_text_is_not_quoted(key: Any) -> None:
+    """The error of `run` itself names its type."""
+    with pytest.raises(StateError, match="is not a str") as caught:
+        await Workflow("w", [Step("a", returns(1))]).run({key: 1})
+    assert "hidden" not in str(caught.value)
