@@ -64,7 +64,6 @@ class Lane:
         self.problem: str | None = None
         self.lost = 0
         self.dropped = 0
-        self._call_under_way: Outcome | None = None
         self._size = size
         self._wait = on_full == "wait"
         self._timeout = timeout
@@ -104,11 +103,6 @@ class Lane:
         """Wait until the queue is not full, or its sink is given up."""
         while self.full:
             await self._room.wait()
-
-    @property
-    def in_thread(self) -> bool:
-        """Whether a call of the sink is under way in a thread."""
-        return self._call_under_way is not None and self._call_under_way.in_thread and not self._call_under_way.over
 
     def describe_problem(self) -> str | None:
         """What the sink could not do in this run, as the rest of a sentence; None if it did everything."""
@@ -199,18 +193,26 @@ class Lane:
             if self.target.stuck:
                 self._break(f"hangs in a call of another run, for more than {self._timeout:g} s")
                 return outcome
-            self._call_under_way = outcome
             until = time.monotonic() + self._timeout
-            with anyio.move_on_after(self._timeout) as bound:
-                await call(outcome)
-            # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
-            while bound.cancelled_caught and outcome.in_thread and not outcome.over and time.monotonic() < until:
-                await anyio.lowlevel.checkpoint()
-        if bound.cancelled_caught and not outcome.over:
-            self._break(f"was not done with a call after {self._timeout:g} s")
-        elif outcome.error is not None and self.problem is None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._carry_out, call, outcome)
+                with anyio.move_on_after(self._timeout):
+                    await outcome.ended.wait()
+                # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
+                while outcome.in_thread and not outcome.ended.is_set() and time.monotonic() < until:
+                    await anyio.lowlevel.checkpoint()
+                if not outcome.ended.is_set():
+                    self._break(f"was not done with a call after {self._timeout:g} s")
+                    tasks.cancel_scope.cancel()
+        if outcome.error is not None and self.problem is None:
             self.problem = "raised " + ": ".join(sanitize_exception(outcome.error, self._redactor))
         return outcome
+
+    async def _carry_out(self, call: Callable[[Outcome], Awaitable[None]], outcome: Outcome) -> None:
+        try:
+            await call(outcome)
+        finally:
+            outcome.ended.set()
 
     def _break(self, problem: str) -> None:
         self.problem = self.problem or problem

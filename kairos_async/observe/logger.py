@@ -236,7 +236,8 @@ class _Logged:
             for lane in self.lanes:
                 await lane.done.wait()
         # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
-        while any(lane.in_thread for lane in self.lanes) and time.monotonic() < until:
+        threads = [lane for lane in self.lanes if not lane.target.on_loop]
+        while not all(lane.done.is_set() for lane in threads) and time.monotonic() < until:
             await anyio.lowlevel.checkpoint()
         for lane in self.lanes:
             if not lane.done.is_set():

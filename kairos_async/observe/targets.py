@@ -57,17 +57,17 @@ class Outcome:
         errors: of the events that it refused, or 1 if another method raised.
         error: the first.
         in_thread: whether the call runs in a thread, and so goes on when it is given up.
-        over: whether it has ended.
+        ended: set when it has ended, or was given up.
     """
 
-    __slots__ = ("count", "error", "errors", "in_thread", "over")
+    __slots__ = ("count", "ended", "error", "errors", "in_thread")
 
     def __init__(self) -> None:
         self.count = 0
         self.errors = 0
         self.error: BaseException | None = None
         self.in_thread = False
-        self.over = False
+        self.ended = anyio.Event()
 
     def failed(self, error: BaseException, events: int = 1) -> None:
         """Note that the sink raised."""
@@ -80,12 +80,13 @@ class Target:
 
     Attributes:
         name: for messages.
+        on_loop: whether the sink is called on the event loop; else in worker threads, at least mostly.
         required: whether a run fails that the sink could not log.
         runs: how many are under way.
         stuck: how many of its calls were given up and still run in their threads.
     """
 
-    __slots__ = ("_emit", "_emit_many", "_lock", "_on_loop", "_sink", "_turns", "name", "required", "runs", "stuck")
+    __slots__ = ("_emit", "_emit_many", "_lock", "_sink", "_turns", "name", "on_loop", "required", "runs", "stuck")
 
     def __init__(self, sink: AnySink) -> None:
         emit = getattr(sink, "emit", None)
@@ -94,7 +95,7 @@ class Target:
         self._sink: Any = sink
         self._emit: Callable[[Event], Any] = emit if callable(emit) else sink  # type: ignore[assignment]
         self._emit_many: Callable[[Sequence[Event], int], Any] | None = getattr(sink, "emit_many", None)
-        self._on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
+        self.on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
         self._lock = threading.Lock()
         self._turns: anyio.lowlevel.RunVar[anyio.Lock] = anyio.lowlevel.RunVar("kairos_async_sink_turns")
         self.name = _name(sink)
@@ -119,7 +120,7 @@ class Target:
         """Give the sink the events, or the first of them if it takes long."""
         if self._emit_many is not None:
             await self._call(self._emit_many, (events, dropped), outcome, len(events))
-        elif self._on_loop:
+        elif self.on_loop:
             await self._emit_on_loop(outcome, events)
         else:
             for answer in await self._in_thread(lambda: self._emit_in_thread(outcome, events), outcome):
@@ -138,7 +139,7 @@ class Target:
             finally:
                 outcome.count = events
 
-        on_loop = self._on_loop or _is_async(function)
+        on_loop = self.on_loop or _is_async(function)
         answer = call() if on_loop else (await self._in_thread(lambda: [call()], outcome))[0]
         if inspect.isawaitable(answer):
             await _guarded(answer, outcome, events)
@@ -190,7 +191,6 @@ class Target:
                     return function()
             finally:
                 self.stuck -= 1
-                outcome.over = True
 
         return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=_limiter())
 
