@@ -30,27 +30,33 @@ class Workers:
 
     def __init__(self) -> None:
         self._scopes: dict[object, anyio.CancelScope] = {}
-        self._held = False
+        self._held = self._awake = False
         self._errors: list[BaseException] = []
         self._group = anyio.create_task_group()
         self._ended = anyio.Event()
 
-    async def run(self, begin: Callable[[], None], stop: Callable[[], None]) -> None:
-        """Call `begin`, which starts workers, and return when all have ended, and those that they started.
+    async def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Call `pump`, which starts workers, and return when all have ended, and those that they started.
 
-        `stop` is called if the caller is cancelled meanwhile, before the workers are.
+        `pump` is called again after each `wake`. `stop` is called if the caller is cancelled meanwhile, before the
+        workers are.
 
         Raises:
             BaseException: the cancellation of the caller, or what a worker raised, once every worker has ended.
         """
         async with self._group:
-            await self._run(begin, stop)
+            await self._run(pump, stop)
 
-    async def _run(self, begin: Callable[[], None], stop: Callable[[], None]) -> None:
+    async def _run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
         try:
-            begin()
-            while self._scopes or self._held:
-                await self._wait()
+            pump()
+            while self._scopes or self._held or self._awake:
+                if not self._awake:
+                    await self._wait()
+                if self._awake:
+                    await anyio.lowlevel.checkpoint()
+                    self._awake = False
+                    pump()
         except BaseException:
             stop()
             await self._end()
@@ -102,13 +108,18 @@ class Workers:
         self._held = False
         self._note_end()
 
+    def wake(self) -> None:
+        """Have `pump` called again, once all that is ready to run in the event loop has had its turn."""
+        self._awake = True
+        self._note_end()
+
     def _fail(self, error: BaseException) -> None:
         """A worker raised. What a step raises never comes here: this is an interrupt, or an error of the engine."""
         self._errors.append(error)
         self.cancel()
 
     def _note_end(self) -> None:
-        if not self._scopes and not self._held:
+        if self._awake or (not self._scopes and not self._held):
             self._ended.set()
 
     async def _wait(self) -> None:
@@ -122,14 +133,14 @@ class LoopWorkers(Workers):
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._scopes = {}
-        self._held = False
+        self._held = self._awake = False
         self._errors = []
         self._waiting: Any = None
         # anyio.CancelScope() asks for the backend each time, which costs as much as the scope.
         self._new_scope = _new_scope()
 
-    async def run(self, begin: Callable[[], None], stop: Callable[[], None]) -> None:
-        await self._run(begin, stop)
+    async def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
+        await self._run(pump, stop)
 
     def start(self, work: Work, *arguments: object, name: str, context: contextvars.Context) -> None:
         scope = self._new_scope()
@@ -146,7 +157,8 @@ class LoopWorkers(Workers):
         self._note_end()
 
     def _note_end(self) -> None:
-        if self._waiting is not None and not self._scopes and not self._held and not self._waiting.done():
+        ended = self._awake or (not self._scopes and not self._held)
+        if ended and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     async def _wait(self) -> None:

@@ -73,7 +73,7 @@ async def test_inputs_are_a_mapping_with_str_keys() -> None:
     workflow = Workflow("w", [Step("a", OK)])
     with pytest.raises(StateError, match=r"The inputs of workflow .w. are a list.* mapping"):
         await workflow.run([("a", 1)])  # type: ignore[arg-type]
-    with pytest.raises(StateError, match="Input key 3 is not a str"):
+    with pytest.raises(StateError, match="Input key of type int is not a str"):
         await workflow.run({3: 1})  # type: ignore[dict-item]
 
 
