@@ -58,7 +58,7 @@ def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResul
         call.node.name,
         StepStatus.SKIPPED if call.skipped else StepStatus.COMPLETED,
         call.output,
-        tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms),),
+        tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),),
         started_ms=started_ms,
         duration_ms=duration_ms,
         reason="its action returned SKIP" if call.skipped else None,
@@ -85,13 +85,16 @@ def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> Ste
 def announce(run: RunRecord, result: StepResult, action: FailureAction | None = None) -> None:
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
+    if result.attempts:
+        data["attempt_ms"] = result.attempts[-1].duration_ms
     if result.status is StepStatus.COMPLETED:
         shown = run.redactor.take_in(result.output, result.name, shows=run.emitter.outputs)[1]
         announce_completed(run, result.name, result.duration_ms, len(result.attempts), shown)
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
-        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason})
+        needs: list[JSONValue] = [*run.graph.all_needs.get(result.name, ())]
+        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason, "needs": needs})
     else:
         error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})
@@ -150,7 +153,7 @@ def _ended_by(run: RunRecord, status: WorkflowStatus) -> str:
 
 def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
-    results = run.results.in_order(node.name for node in run.graph.nodes)
+    results = run.results.in_order(run.graph.all_needs)
     failure = run.failure
     return WorkflowResult(
         run_id=run.run_id,
