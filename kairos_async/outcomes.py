@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from kairos_async._types import JSONValue
 from kairos_async.exceptions import ConfigError, ExecutionError
+from kairos_async.pictures import framed, page, portrait_of
 from kairos_async.security import Redactor
 from kairos_async.state import read_copy
 
@@ -316,6 +317,17 @@ class WorkflowResult:
         exported = _adapter().dump_python(self, warnings=False)
         whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": read_copy(self._state)}
         return cast(dict[str, JSONValue], self._redactor.redact(whole))
+
+    def to_html(self) -> str:
+        """A page that shows the run: the graph with the steps' statuses, and a timeline of their attempts and waiting.
+
+        One file without scripts, for any browser and without a network; redacted.
+        """
+        return page(portrait_of(self, self._redactor.text))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page of `to_html`, in a frame."""
+        return framed(portrait_of(self, self._redactor.text))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WorkflowResult:
