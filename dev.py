@@ -56,8 +56,8 @@ BROWSER = CACHE / "browser"
 """Where Chromium is unpacked when none is installed."""
 
 NO_BROWSER = (
-    "The tests open pages in a headless Chromium, and there is none. Install one (Debian: apt-get install chromium), or "
-    "name one: KAIROS_BROWSER=/path/to/chromium. On Debian, `python dev.py browser` unpacks one into .cache by itself."
+    "The tests open pages in a headless Chromium, and there is none. Install one (Debian: apt-get install chromium), "
+    "or name one: KAIROS_BROWSER=/path/to/chromium. On Debian, `python dev.py browser` unpacks one into .cache."
 )
 
 
@@ -148,7 +148,7 @@ def find_browser() -> Program | None:
 
 
 def set_up_browser() -> None:
-    """Make sure that there is a Chromium. With apt, one is unpacked into `.cache`: nothing is installed, no root needed.
+    """Make sure that there is a Chromium. With apt, one is unpacked into `.cache`, without root and without a trace.
 
     Without apt this only says what is missing: then the tests of the pages fail, and all others run.
     """

@@ -109,10 +109,10 @@ details[open] .label::before{transform:rotate(45deg)}
 .label .sign{flex:none;width:1em;text-align:center;font-weight:700}
 .slowmark{flex:none;color:var(--slow);font-size:12px}
 .took{text-align:right;font-variant-numeric:tabular-nums;font-size:13px;color:var(--soft);white-space:nowrap}
-.completed>details .sign,.success .sign{color:var(--ok)}
-.failed_final>details .sign,.failure .sign,.timeout .sign{color:var(--bad)}
-.cancelled>details .sign,.cancelled .sign{color:var(--late)}
-.running>details .sign{color:var(--now)}
+.completed>details>summary .sign,.success .sign{color:var(--ok)}
+.failed_final>details>summary .sign,.failure .sign,.timeout .sign{color:var(--bad)}
+.cancelled>details>summary .sign,.cancelled .sign{color:var(--late)}
+.running>details>summary .sign{color:var(--now)}
 .skipped>details .label .mono{color:var(--soft);font-weight:400}
 .track{display:block;width:100%;overflow:visible}
 .track .ground{fill:var(--track)}

@@ -183,7 +183,7 @@ def _more(row: StepRow) -> Markup:
         if row.started_ms - row.ready_ms >= 1:
             facts.append(f"waited {duration_text(row.started_ms - row.ready_ms)} for a slot")
     parts.append(tag("p", "; ".join(facts) + "."))
-    if row.attempts:
+    if len(row.attempts) > 1:
         parts.append(_attempt_table(row))
     if row.items is not None:
         parts += _item_list(row.items)
