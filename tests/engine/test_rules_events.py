@@ -327,7 +327,7 @@ async def test_attempts_and_items_say_when_they_began() -> None:
             Step("each", each, foreach="items", depends_on=["flaky"], max_concurrency=1),
         ],
     )
-    events = []
+    events: list[Event] = []
     workflow.add_hook(events.append)
     result = await workflow.run({"items": [1, 2]})
     attempts = result.step_results["flaky"].attempts
