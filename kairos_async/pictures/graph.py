@@ -103,6 +103,8 @@ def _box(row: StepRow, place: tuple[float, int], width: float, slow: bool, link:
 def _second_line(row: StepRow) -> str:
     """Return what a box says below the name: how long it took, attempts, items."""
     facts = [duration_text(row.duration_ms)] if row.started_ms is not None else []
+    if row.status == "waiting" and row.reason:
+        facts.append(row.reason)
     if row.items is not None:
         facts.append(f"{row.items.counts.get('completed', 0):,}/{row.items.total:,}")
     elif len(row.attempts) > 1:
