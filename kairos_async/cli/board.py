@@ -28,8 +28,8 @@ COLORS: Final = {
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PER_SECOND: Final = 10
 _BAR: Final = 20
-_URGENCY: Final = {"failed_final": 0, "retrying": 1, "running": 2, "cancelled": 3, "skipped": 5, "completed": 4}
-"""Which steps are left out first when not all fit: those that wait, then those that are long done."""
+_URGENCY: Final = {"failed_final": 0, "retrying": 1, "running": 2, "cancelled": 3, "completed": 4, "skipped": 9}
+"""Which steps are shown first when not all fit; those that wait have 6."""
 
 
 def board(tracker: Tracker, width: int, height: int, now: float, *, live: bool = True) -> list[Text]:

@@ -13,15 +13,16 @@ from kairos_async.security import terminal_text
 
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _ATTEMPTS = {
-    "success": "green",
-    "completed": "green",
-    "failure": "red",
-    "failed_final": "red",
-    "timeout": "yellow",
-    "cancelled": "yellow",
-    "running": "cyan",
-    "skipped": "bright_black",
+    "success": ("━", "green"),
+    "completed": ("━", "green"),
+    "failure": ("✗", "red"),
+    "failed_final": ("✗", "red"),
+    "timeout": ("◷", "yellow"),
+    "cancelled": ("■", "yellow"),
+    "running": ("▸", "cyan"),
+    "skipped": ("○", "bright_black"),
 }
+"""What an attempt is drawn with, by how it ended: to be told apart without colours too."""
 _TOOK = 9
 """Columns for a duration."""
 
@@ -29,8 +30,8 @@ _TOOK = 9
 def gantt(portrait: Portrait, rows: Sequence[StepRow], slowest: Collection[str], width: int) -> Iterator[Text]:
     """Yield the axis and a line for each of the rows, none wider than `width`.
 
-    Attempts are thick lines in the colour of how they ended; dots between them are waiting. A foreach shows how many of
-    its items ran at each time.
+    Attempts are drawn by how they ended; dots between them are waiting. A foreach shows how many of its items ran at
+    each time.
     """
     if not rows:
         return
@@ -76,9 +77,9 @@ def _cells(row: StepRow, whole: float, room: int) -> Text:
         elif row.attempts:
             fill(row.started_ms, row.duration_ms, "·", "bright_black")
             for attempt in row.attempts:
-                fill(attempt.started_ms, attempt.duration_ms, "━", _ATTEMPTS.get(attempt.status, ""))
+                fill(attempt.started_ms, attempt.duration_ms, *_ATTEMPTS.get(attempt.status, ("━", "")))
         else:
-            fill(row.started_ms, row.duration_ms, "━", _ATTEMPTS.get(row.status, ""))
+            fill(row.started_ms, row.duration_ms, *_ATTEMPTS.get(row.status, ("━", "")))
     text = Text()
     for char, style in cells:
         text.append(char, style)
@@ -89,7 +90,7 @@ def _fill_items(cells: list[tuple[str, str]], row: StepRow, items: Items, whole:
     counts = items.running or running_counts([(bar.started_ms, bar.duration_ms) for bar in items.spans])
     start = min((bar.started_ms for bar in items.spans), default=row.started_ms or 0.0)
     most = max(counts, default=0.0) or 1.0
-    color = "red" if row.status == "failed_final" else _ATTEMPTS.get(row.status, "green")
+    color = COLORS.get(row.status, "")
     size = row.duration_ms / max(1, len(counts))
     for bucket, count in enumerate(counts):
         at = min(len(cells) - 1, int((start + (bucket + 0.5) * size) / whole * len(cells)))

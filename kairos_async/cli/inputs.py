@@ -16,7 +16,7 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 MOST_LEVELS: Final = 100
 """As deep as state holds values."""
 _MOST_DIGITS: Final = 4_000
-_STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
+_STRUCTURE: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|([\[{])|([\]}])', re.DOTALL)
 """Strings, also one that never ends, so that the time is linear; and what opens and closes objects and arrays."""
 
 

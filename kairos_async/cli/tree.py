@@ -70,10 +70,11 @@ def _meet(one: str, other: str, parent: Mapping[str, str], depth: Mapping[str, i
 
 def _lines(children: Mapping[str, Sequence[str]]) -> list[Branch]:
     lines: list[Branch] = []
-    pending: list[tuple[str, str, str]] = [("", "", name) for name in reversed(children.get("", ()))]
+    pending = [("", "", "")]
     while pending:
         own, below, name = pending.pop()
-        lines.append(Branch(own, name))
+        if name:
+            lines.append(Branch(own, name))
         inner = children.get(name, ())
         if len(inner) == 1 or len(below) >= 3 * _DEEPEST:
             pending.extend((below, below, child) for child in reversed(inner))
