@@ -170,9 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("kairos: interrupted before the run began\n")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read the output has gone; nothing more is to be said
-        return ExitCode.COMPLETE
+    except SystemExit:
+        return ExitCode.COMPLETE  # typer's answer to a reader of stdout that has gone: there is nobody to tell
     except Exception as error:
         said = getattr(error, "format_message", None)  # a wrong use of an option; its class is typer's own affair
         return _complain(

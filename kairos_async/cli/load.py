@@ -40,9 +40,10 @@ class InsideFinder(importlib.abc.MetaPathFinder):
     without an `__init__.py` comes after the installed packages.
     """
 
-    def __init__(self, directory: Path, roots: Sequence[Path]) -> None:
-        self._directory = str(directory)
-        self._roots = tuple(roots)
+    def __init__(self, target: Target) -> None:
+        self._directory = str(target.directory)
+        self._roots = target.roots
+        self._found = {target.module.partition(".")[0]}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -52,19 +53,21 @@ class InsideFinder(importlib.abc.MetaPathFinder):
             if fullname in sys.stdlib_module_names:
                 return None
             places = [self._directory]
+        elif fullname.partition(".")[0] not in self._found:
+            return None  # a package that was installed; where its parts lie is its own affair
         else:
-            # By their spelling alone, which costs no look at the disk: other packages' imports come through here too.
-            places = [place for place in path if any(place.startswith(str(root)) for root in self._roots)]
-        spec = importlib.machinery.PathFinder.find_spec(fullname, places) if places else None
+            places = list(path)
+        spec = importlib.machinery.PathFinder.find_spec(fullname, places)
         if spec is None:
             return None
         where = [str(spec.origin)] if spec.has_location else list(spec.submodule_search_locations or ())
         if not all(map(self._is_inside, where)):
             raise ImportError(f"module {fullname!r} lies outside of the directories that modules are loaded from")
+        if spec.loader is None and path is None and importlib.machinery.PathFinder.find_spec(fullname) is not None:
+            return None
+        self._found.add(fullname.partition(".")[0])
         if spec.loader is not None:
             return spec
-        if path is None and importlib.machinery.PathFinder.find_spec(fullname) is not None:
-            return None
         plain = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
         plain.submodule_search_locations = where
         return plain
@@ -81,7 +84,7 @@ def load_workflow(target: Target) -> Workflow:
         CommandError: its code raised, or it has no such workflow.
         KeyboardInterrupt: the user pressed Ctrl-C meanwhile.
     """
-    sys.meta_path.insert(0, InsideFinder(target.directory, target.roots))
+    sys.meta_path.insert(0, InsideFinder(target))
     try:
         for package in target.packages:
             _execute(package.name, package.init, [str(package.directory)])

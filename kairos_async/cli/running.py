@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Final, TextIO
 
 import anyio
 from anyio.abc import TaskStatus
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kairos_async.cli.board import board
-from kairos_async.cli.errors import CommandError, ExitCode, one_line
+from kairos_async.cli.errors import CommandError, ExitCode, one_line, quoted
 from kairos_async.cli.files import Draft
 from kairos_async.cli.inputs import collect_inputs
 from kairos_async.cli.load import load_workflow
@@ -31,9 +31,9 @@ from kairos_async.outcomes import WorkflowResult, WorkflowStatus
 from kairos_async.security import terminal_text
 from kairos_async.workflow import Workflow
 
-_MOST_OUTPUT_LINES = 40
+_MOST_OUTPUT_LINES: Final = 40
 """Of a result that is shown to a person."""
-LOG_FORMATS = ("console", "jsonl", "json")
+LOG_FORMATS: Final = ("console", "jsonl", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,8 @@ def _sinks(options: RunOptions) -> list[Sink]:
     """Return where the log goes: to a file, and as lines to stderr if nothing is shown live there."""
     sinks: list[Sink] = []
     shape = options.log_format
+    if shape is not None and shape not in LOG_FORMATS:
+        raise CommandError(f"--log-format {quoted(shape)} is none of {', '.join(LOG_FORMATS)}.")
     if options.log_file is not None:
         shape = shape or ("json" if options.log_file.endswith(".json") else "jsonl")
         if shape == "console":

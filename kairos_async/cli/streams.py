@@ -14,13 +14,14 @@ def result_stream() -> Iterator[TextIO]:
     """Yield the process's standard output, which nothing else can write to inside the block.
 
     The file descriptor itself is replaced: Python's `sys.stdout`, C code and child processes all keep the number 1.
+    When the reader of a pipe has gone, the block ends and nothing is raised: there is nobody to tell.
     """
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
     stream = os.fdopen(os.dup(kept), "w", encoding="utf-8")
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(BrokenPipeError):
             yield stream
             stream.flush()
     finally:
