@@ -102,7 +102,8 @@ class StepRetry(_Event):
 
 
 class StepSkip(_Event):
-    """A step is skipped. data: reason, needs (names of steps)."""
+    """A step is skipped. data: reason, needs (names of steps), and if it was tried, duration_ms, attempts, attempt_ms,
+    error_type, error_message."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_skip"]] = "step_skip"

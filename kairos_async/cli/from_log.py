@@ -148,8 +148,9 @@ def _end(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> None:
         step.needs = _names(data)
     if "attempt_ms" not in data or step.total is not None:
         return
-    if attempt == "failure" and data.get("error_type") == "StepTimeoutError":
-        attempt = "timeout"
+    if attempt == "failure":
+        kind = data.get("error_type")
+        attempt = "timeout" if kind == "StepTimeoutError" else "failure" if kind else "success"
     duration = _number(data, "attempt_ms")
     number = max(len(step.attempts) + 1, _whole(data, "attempts"))
     step.attempts.append(AttemptBar(number, attempt, at - duration, duration, step.error))

@@ -94,7 +94,9 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
         needs: list[JSONValue] = [*run.graph.all_needs.get(result.name, ())]
-        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason, "needs": needs})
+        tried = {**data, "error_type": result.error_type, "error_message": result.error_message}
+        facts = tried if result.attempts else {}
+        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason, "needs": needs, **facts})
     else:
         error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})

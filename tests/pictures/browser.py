@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +22,13 @@ from typing import Any, Final
 
 import dev
 
+TRAMPOLINE: Final = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser wants its pipe at the descriptors 3 and 4."""
 PATIENCE: Final = 60.0
 """Seconds for one answer of the browser."""
 SWITCHES: Final = [
@@ -29,15 +38,22 @@ SWITCHES: Final = [
 ]
 
 
+def _moved_up(descriptor: int) -> int:
+    """Return the same file at a descriptor that is not one of the first."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
+
+
 class Browser:
     """One page in a browser of its own."""
 
     def __init__(self, program: dev.Program, profile: str) -> None:
-        commands, self._commands = os.pipe()
-        self._answers, answers = os.pipe()
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh"]
+        commands, self._commands = map(_moved_up, os.pipe())
+        self._answers, answers = map(_moved_up, os.pipe())
+        begin = [sys.executable, "-c", TRAMPOLINE, str(commands), str(answers)]
         self.process = subprocess.Popen(
-            [*shell, program.path, *SWITCHES, f"--user-data-dir={profile}"],
+            [*begin, program.path, *SWITCHES, f"--user-data-dir={profile}"],
             pass_fds=(commands, answers),
             env={**os.environ, **program.environment, "HOME": profile},
             stdin=subprocess.DEVNULL,
@@ -50,6 +66,9 @@ class Browser:
         self._number = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
+
+    def attach(self) -> None:
+        """Open a page."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
@@ -142,6 +161,7 @@ def browser() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         opened = Browser(program, profile)
         try:
+            opened.attach()
             yield opened
         finally:
             opened.close()
