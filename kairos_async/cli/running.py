@@ -219,6 +219,8 @@ def show_result(stream: TextIO, result: WorkflowResult, *, shown_live: bool) -> 
     if result.status is not WorkflowStatus.COMPLETE:
         console.print(one_line(f"{result.error_type}: {result.error_message}"), style="red", markup=False)
         return
+    if result.output is None:
+        return
     output = json.dumps(result.to_dict()["output"], ensure_ascii=False, indent=2)
     lines = terminal_text(output, lines=True).splitlines()
     for line in lines[:_MOST_OUTPUT_LINES]:
