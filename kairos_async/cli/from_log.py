@@ -23,6 +23,8 @@ from kairos_async.pictures.portrait import (
 
 INTERRUPTED: Final = "interrupted"
 """The status of a run whose log has no end: its process was killed, or is still at work."""
+_LONGEST: Final = 1e13
+"""Milliseconds of a time that is believed; some three centuries."""
 
 
 class _Seen:
@@ -79,7 +81,7 @@ def portrait_of_log(log: RunLog) -> Portrait:
         log.workflow_name or "(a run whose first event is missing)",
         log.run_id,
         status,
-        log.summary.duration_ms or last,
+        min(log.summary.duration_ms or last, _LONGEST),
         with_ready_times([step.row(last) for step in seen.values()]),
         _error(final),
         _facts(log, len(seen)),
@@ -88,7 +90,7 @@ def portrait_of_log(log: RunLog) -> Portrait:
 
 
 def _since(origin: datetime, event: Event) -> float:
-    return max(0.0, (event.timestamp - origin).total_seconds() * 1000)
+    return min(max(0.0, (event.timestamp - origin).total_seconds() * 1000), _LONGEST)
 
 
 def _facts(log: RunLog, seen: int) -> list[tuple[str, str]]:
@@ -183,7 +185,7 @@ def _whole(data: Mapping[str, Any], key: str) -> int:
 
 def _number(data: Mapping[str, Any], key: str) -> float:
     value: Any = data.get(key)
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else 0.0
+    return min(max(float(value), 0.0), _LONGEST) if type(value) in (int, float) and math.isfinite(value) else 0.0
 
 
 def _error(data: Mapping[str, Any]) -> str | None:

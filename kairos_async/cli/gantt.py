@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from rich.text import Text
 
 from kairos_async.cli.board import COLORS
-from kairos_async.pictures.portrait import Items, Portrait, StepRow, duration_text, running_counts
+from kairos_async.pictures.portrait import Items, Portrait, StepRow, axis_moments, duration_text, running_counts
 from kairos_async.pictures.style import sign, word
 from kairos_async.security import terminal_text
 
@@ -52,12 +52,13 @@ def gantt(portrait: Portrait, rows: Sequence[StepRow], slowest: Collection[str],
 
 
 def _axis(whole: float, room: int) -> str:
-    line = [" "] * room
-    for part in range(4):
-        label = duration_text(whole * part / 4) if part else "0"
-        at = room * part // 4
-        line[at : at + len(label)] = label
-    return "".join(line[:room]).rstrip()
+    line = [" "] * (room + _TOOK)
+    for moment in axis_moments(whole):
+        label = duration_text(moment) if moment else "0"
+        at = int(moment / whole * room)
+        if at + len(label) <= room:
+            line[at : at + len(label)] = label
+    return "".join(line).rstrip()
 
 
 def _cells(row: StepRow, whole: float, room: int) -> Text:

@@ -33,20 +33,27 @@ def list_runs(directory: str) -> ExitCode:
     found, passed_over = _runs_in(directory)
     found.sort(key=lambda entry: entry[1].events[0].timestamp, reverse=True)
     console = Console(file=sys.stdout, highlight=False)
+    several = len({name for name, _ in found}) < len(found)
     table = Table(box=None, pad_edge=False, header_style="bright_black")
-    for title in ("began", "workflow", "status", "took", "steps", "run", "file"):
-        table.add_column(title, no_wrap=title != "file", overflow="fold")
+    table.add_column("began", no_wrap=True, min_width=16)
+    table.add_column("workflow", no_wrap=True, overflow="ellipsis")
+    table.add_column("status", no_wrap=True, min_width=13)
+    table.add_column("took", no_wrap=True, min_width=7, justify="right")
+    table.add_column("steps", no_wrap=True, min_width=7, justify="right")
+    table.add_column("file", no_wrap=True, overflow="ellipsis")
+    if several:
+        table.add_column("run", no_wrap=True, min_width=8)
     for name, log in found:
         status = INTERRUPTED if log.interrupted else log.status.value
         took = (log.events[-1].timestamp - log.events[0].timestamp).total_seconds() * 1000
         table.add_row(
-            log.events[0].timestamp.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            log.events[0].timestamp.astimezone().strftime("%Y-%m-%d %H:%M"),
             Text(terminal_text(log.workflow_name)),
             Text(f"{sign(status)} {status}", COLORS.get(status, "")),
             duration_text(log.summary.duration_ms or took),
             f"{log.summary.steps_completed}/{log.summary.steps}",
-            Text(terminal_text(log.run_id[:8])),
             Text(terminal_text(name)),
+            *([Text(terminal_text(log.run_id[:8]))] if several else []),
         )
     if found:
         console.print(table)

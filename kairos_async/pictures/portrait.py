@@ -284,8 +284,17 @@ def slowest_path(rows: Sequence[StepRow]) -> list[str]:
     return path[::-1]
 
 
+def axis_moments(whole: float) -> list[float]:
+    """Return the moments that an axis of so many milliseconds names: round ones, from 0, three to seven of them."""
+    power = 10 ** math.floor(math.log10(whole))
+    step = next(size for size in (power / 5, power / 2, power, power * 2) if whole / size <= 6)
+    return [count * step for count in range(int(whole / step) + 1)]
+
+
 def duration_text(milliseconds: float) -> str:
     """Return a duration for people: 340 ms, 1.24 s, 2 min 3 s, 1 h 2 min."""
+    if milliseconds == 0:
+        return "0 ms"
     if milliseconds < 1:
         return f"{milliseconds:.2f} ms"
     if milliseconds < 999.5:

@@ -12,7 +12,16 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from kairos_async.pictures.markup import Markup, escaped, join, tag
-from kairos_async.pictures.portrait import AttemptBar, ItemBar, Items, Portrait, StepRow, duration_text, running_counts
+from kairos_async.pictures.portrait import (
+    AttemptBar,
+    ItemBar,
+    Items,
+    Portrait,
+    StepRow,
+    axis_moments,
+    duration_text,
+    running_counts,
+)
 from kairos_async.pictures.style import sign, word
 
 _HEIGHT: Final = 18
@@ -35,16 +44,13 @@ def _percent(milliseconds: float, whole: float) -> str:
 
 
 def _axis(whole: float) -> Markup:
-    """Return a line with four to nine labelled moments."""
-    step = 10 ** math.floor(math.log10(whole))
-    step = next(size for size in (step / 5, step / 2, step, step * 2) if whole / size <= 6)
+    """Return a line with labelled moments."""
     marks: list[Markup] = []
-    for count in range(int(whole / step) + 1):
-        at = count * step
+    for at in axis_moments(whole):
         place = _percent(at, whole)
-        anchor = "start" if not count else "end" if at > whole * 0.94 else "middle"
+        anchor = "start" if not at else "end" if at > whole * 0.94 else "middle"
         marks.append(tag("line", x1=place, x2=place, y1=15, y2=20))
-        marks.append(tag("text", duration_text(at) if count else "0", x=place, y=12, text_anchor=anchor))
+        marks.append(tag("text", duration_text(at) if at else "0", x=place, y=12, text_anchor=anchor))
     svg = tag("svg", *marks, class_="track", height=20, aria_hidden="true")
     return tag("div", tag("span", class_="gap"), tag("span", svg), tag("span", class_="gap"), class_="axis")
 

@@ -66,7 +66,7 @@ def test_every_state_of_a_step_is_shown() -> None:
     story.tell(types.StepSkip, "d", reason="step 'c' failed")
     story.tell(types.WorkflowComplete, None, status="failed")
     shown = story.lines()
-    assert shown[0] == "✗ story  3/5 steps  2.5 s  1 failed  1 skipped  1 retry  1 model call  1,200 tokens"
+    assert shown[0] == "✗ story  3/5 steps  2.5 s  1 failed  1 skipped  1 retry  1 model call  1,200 to…"
     assert shown[3] == "├─ ✗ c          1 s  2 attempts  ConnectionError: reset \\x1b[31m again"
     assert shown[4] == "└─ ○ d               step 'c' failed"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import anyio
 
@@ -23,6 +25,7 @@ NAME = 'audit of <b>"everything"</b> & more'
 ERROR = '"><script src=//evil.example/x.js></script><img src=x onerror=alert(1)>'
 SECRET = "sk-ant-api03-" + "Zz9" * 30
 ITEMS = 40
+BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def takes(seconds: float, output: object = "done") -> Callable[[StepContext], Awaitable[object]]:
@@ -83,8 +86,12 @@ def troubled_workflow() -> Workflow:
 
 @functools.cache
 def troubled_run() -> tuple[WorkflowResult, tuple[Event, ...]]:
-    """Return the result of the workflow and the events of its run."""
+    """Return the result of the workflow and the events of its run, with the virtual clock's times."""
     events: list[Event] = []
+
+    def keep(event: Event) -> None:
+        events.append(dataclasses.replace(event, timestamp=BEGAN + timedelta(seconds=anyio.current_time())))
+
     workflow = troubled_workflow()
-    workflow.add_hook(events.append)
+    workflow.add_hook(keep)
     return run_virtual(workflow.run, {"api_key": SECRET}), tuple(events)

@@ -111,10 +111,13 @@ def test_a_log_gives_the_same_picture_as_the_result() -> None:
     for name, row in ours.items():
         other = theirs[name]
         assert (other.status, list(other.needs), other.reason) == (row.status, list(row.needs), row.reason)
-        assert [(a.number, a.status) for a in other.attempts] == [(a.number, a.status) for a in row.attempts], name
+        assert [a[:2] for a in other.attempts] == [a[:2] for a in row.attempts], name
+        for mine, its in zip(row.attempts, other.attempts, strict=True):
+            assert its[2:4] == pytest.approx(mine[2:4], abs=1), name
         if row.items is not None:
             assert other.items is not None
             assert (other.items.total, dict(other.items.counts)) == (row.items.total, dict(row.items.counts))
+            assert sorted(bar[:2] for bar in other.items.spans) == sorted(bar[:2] for bar in row.items.spans)
     hints = [attempt.hint for attempt in theirs["connect"].attempts]
     assert hints == ["The step raised an error. Review what it did and try again."] * 2 + [None]
 
@@ -139,9 +142,9 @@ def test_many_items_are_counted_and_not_drawn() -> None:
         return ctx.item
 
     workflow = Workflow("w", [Step("each", act, foreach="items")])
-    text = run_virtual(workflow.run, {"items": [0] * 20_000}).to_html()
+    text = run_virtual(workflow.run, {"items": [0] * 5_000}).to_html()
     assert len(text) < 60_000
-    assert "20,000 items: 20,000 completed" in "".join(tree(text).itertext())
+    assert "5,000 items: 5,000 completed" in "".join(tree(text).itertext())
 
 
 def test_many_steps_have_rows_and_no_graph() -> None:
@@ -167,7 +170,7 @@ def test_attributes_and_texts_are_escaped() -> None:
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
     [
-        (0, "0.00 ms"),
+        (0, "0 ms"),
         (0.126, "0.13 ms"),
         (41.26, "41.3 ms"),
         (999.4, "999 ms"),
