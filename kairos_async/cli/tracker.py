@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from kairos_async.events import Event
+from kairos_async.observe.lines import KINDS
 from kairos_async.pictures.portrait import said
 
 RUNNING: Final = frozenset({"running", "retrying"})
@@ -51,7 +52,10 @@ class Tracker:
         plan: the steps that are known before they begin, each with its needs, in an order that reads well.
     """
 
+    outputs = False  # for the engine: the outputs of steps are not looked at
+
     def __init__(self, plan: Iterable[tuple[str, tuple[str, ...]]] = ()) -> None:
+        self.kinds = frozenset(KINDS[name] for name in _NOTES)
         self.lock = threading.Lock()
         self.steps = {name: StepState(name, needs) for name, needs in plan}
         self.workflow = ""

@@ -89,7 +89,8 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
         data["attempt_ms"] = result.attempts[-1].duration_ms
     if result.status is StepStatus.COMPLETED:
         shown = run.redactor.take_in(result.output, result.name, shows=run.emitter.outputs)[1]
-        announce_completed(run, result.name, result.duration_ms, len(result.attempts), shown)
+        attempt_ms = result.attempts[-1].duration_ms if result.attempts else result.duration_ms
+        announce_completed(run, result.name, result.duration_ms, len(result.attempts), attempt_ms, shown)
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
@@ -102,9 +103,11 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})
 
 
-def announce_completed(run: RunRecord, name: str, duration_ms: float, attempts: int, shown: JSONValue) -> None:
+def announce_completed(
+    run: RunRecord, name: str, duration_ms: float, attempts: int, attempt_ms: float, shown: JSONValue
+) -> None:
     """Emit the event that a step has completed. `shown` is its output, redacted; left out if no hook wants it."""
-    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts}
+    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "attempt_ms": attempt_ms}
     if run.emitter.outputs:
         data["output"] = read_copy(shown)
     run.emit(StepComplete, name, EventLevel.INFO, data, clean=True)

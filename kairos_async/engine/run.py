@@ -305,7 +305,7 @@ class Run:
         duration_ms = (call.ended - started) * 1000
         self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
         if self.hooks:
-            announce_completed(self, name, duration_ms, 1, call.shown)
+            announce_completed(self, name, duration_ms, 1, duration_ms, call.shown)
         self._leave(name)
         return True
 
