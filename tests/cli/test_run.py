@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.cli.commands import kairos, started
 TARGETS = {
     "good_wf.py": """
 import subprocess
+import sys
 import sys
 from kairos_async import Step, Workflow
 
@@ -284,3 +286,11 @@ def test_the_working_directory_of_os_is_not_changed(project: Path) -> None:
     before = os.getcwd()
     assert main(["graph", "good_wf.py"]) == 0
     assert os.getcwd() == before
+
+
+def test_without_its_extra_the_command_says_what_to_install(project: Path) -> None:
+    """In one line, with the exit code of a wrong use."""
+    code = "import sys; sys.modules['typer'] = None; import kairos_async.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "kairos: typer is not installed; pip install 'kairos-async[cli]' brings it\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import dev
 from kairos_async.pictures import StepRow, graph_svg
 from tests.pictures.browser import Browser, browser
 from tests.pictures.runs import troubled_run
@@ -188,3 +189,11 @@ def test_the_graph_of_a_workflow_is_an_svg_file(opened: Browser, tmp_path: Path)
     assert opened.evaluate("document.querySelectorAll('.box').length") == 2
     assert opened.evaluate("getComputedStyle(document.querySelector('.box')).fill") == "rgb(24, 27, 33)"
     assert said(opened) == []
+
+
+def test_without_a_browser_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without one fails these tests with the way out, and not with something obscure."""
+    monkeypatch.setenv("KAIROS_BROWSER", "/nowhere/chromium")
+    assert dev.find_browser() is None
+    with pytest.raises(AssertionError, match="apt-get install chromium"), browser():
+        pass
