@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(one_line(str(error)))
     except KairosError as error:
         return _complain(explain(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("kairos: interrupted before the run began\n")
         return ExitCode.INTERRUPTED
     except SystemExit:

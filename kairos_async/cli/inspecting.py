@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -54,8 +55,8 @@ def inspect(options: InspectOptions) -> ExitCode:
     log = read_log(options.log, options.run_id)
     portrait = portrait_of_log(log)
     if options.html is not None:
-        draft = Draft(options.html, "page")
-        draft.keep(page(portrait))
+        content = page(portrait)
+        Draft(options.html, "page").keep(content)
         sys.stderr.write(f"kairos: wrote {quoted(options.html)}\n")
         return ExitCode.COMPLETE
     console = Console(file=sys.stdout, highlight=False, no_color=options.no_color or None)
@@ -170,16 +171,25 @@ def _locked_board(tracker: Tracker, width: int, height: int) -> list[Text]:
 
 
 def _feed(options: InspectOptions, tracker: Tracker, sink: ConsoleSink | None = None) -> None:
-    known = 0
+    known, size = 0, -1
     while tracker.ended is None:
-        log = _readable(options)
+        grown = _size(options.log)
+        log = _readable(options) if grown != size else None
+        size = grown
         for event in log.events[known:] if log is not None else ():
             tracker(event)
             if sink is not None:
                 sink.emit(event)
-        known = len(log.events) if log is not None else 0
+        known = len(log.events) if log is not None else known
         if tracker.ended is None:
             time.sleep(_POLL)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0  # reading it will say what is wrong
 
 
 def _readable(options: InspectOptions) -> RunLog | None:
@@ -191,7 +201,6 @@ def _readable(options: InspectOptions) -> RunLog | None:
     try:
         return read_log(options.log, options.run_id)
     except ConfigError:
-        with open(options.log, "rb") as file:
-            if file.read(1):
-                raise
-        return None
+        if os.path.isfile(options.log) and not _size(options.log):
+            return None
+        raise

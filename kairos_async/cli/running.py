@@ -90,7 +90,8 @@ def prepared(workflow: Workflow, options: RunOptions) -> Workflow:
         workflow = workflow.with_max_concurrency(options.max_concurrency)
     sinks = _sinks(options)
     if sinks:
-        workflow.add_hook(RunLogger(options.level, sinks))
+        level = LogLevel.NORMAL if options.level is LogLevel.MINIMAL else options.level  # quiet is for the screen
+        workflow.add_hook(RunLogger(level, sinks))
     return workflow
 
 

@@ -37,7 +37,8 @@ def graph_svg(
     position = {row.name: index for index, row in enumerate(rows)}
     needs = [sorted({position[need] for need in row.needs if need in position}) for row in rows]
     second_lines = any(_second_line(row) for row in rows)
-    longest = max((min(len(row.name), _LONGEST_LABEL) for row in rows), default=0)
+    texts = [text for row in rows for text in (row.name, _second_line(row))]
+    longest = max((min(len(text), _LONGEST_LABEL) for text in texts), default=0)
     box = min(max(96.0, (longest + 2) * _CHARACTER + 2 * _PADDING), limit - 2 * _MARGIN)
     layout = arrange(needs, box, limit - 2 * _MARGIN)
     path = list(slowest)
@@ -81,7 +82,6 @@ def _edge(layout: Layout, edge: tuple[int, int], *, marked: bool) -> Markup:
 def _box(row: StepRow, place: tuple[float, int], width: float, slow: bool, link: str, second_lines: bool) -> Markup:
     x, y = place[0] - width / 2, place[1] * _ROW
     room = int((width - 2 * _PADDING) / _CHARACTER) - 2
-    name = row.name if len(row.name) <= room else row.name[: room - 1] + "…"
     facts = _second_line(row)
     spoken = ", ".join(filter(None, [row.name, word(row.status), facts, "on the slowest path" * slow]))
     middle = y + _HEIGHT / 2
@@ -90,14 +90,24 @@ def _box(row: StepRow, place: tuple[float, int], width: float, slow: bool, link:
             tag("title", spoken),
             tag("rect", x=x, y=y, width=width, height=_HEIGHT, rx=8, class_="box"),
             tag("text", sign(row.status), x=x + _PADDING, y=y + 18 if second_lines else middle + 4, class_="sign"),
-            tag("text", name, x=x + _PADDING + 2 * _CHARACTER, y=y + 18 if second_lines else middle + 4, class_="name"),
-            tag("text", facts[:room], x=x + _PADDING + 2 * _CHARACTER, y=y + 34, class_="facts")
+            tag(
+                "text",
+                _cut(row.name, room),
+                x=x + _PADDING + 2 * _CHARACTER,
+                y=y + 18 if second_lines else middle + 4,
+                class_="name",
+            ),
+            tag("text", _cut(facts, room), x=x + _PADDING + 2 * _CHARACTER, y=y + 34, class_="facts")
             if facts
             else escaped(""),
         ]
     )
     kind = f"node {row.status}" + (" slow" if slow else "")
     return tag("a", drawn, href=link, class_=kind, aria_label=spoken) if link else tag("g", drawn, class_=kind)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _second_line(row: StepRow) -> str:

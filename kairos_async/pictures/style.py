@@ -82,7 +82,7 @@ header{display:flex;flex-wrap:wrap;gap:6px 14px;align-items:center}
 .trouble{margin:16px 0 0;padding:10px 14px;border:1px solid var(--bad);border-left-width:5px;border-radius:8px;
 background:var(--badfill);overflow-wrap:anywhere}
 section{margin-top:24px;padding:18px 20px;background:var(--panel);border:1px solid var(--rule);border-radius:12px}
-.scroll{overflow-x:auto}
+.scroll{overflow:auto;max-height:85vh}
 .scroll:focus-visible,a:focus-visible,summary:focus-visible{outline:3px solid var(--now);outline-offset:2px;
 border-radius:6px}
 svg.graph{display:block;margin:0 auto;max-width:100%;height:auto}
@@ -149,7 +149,7 @@ main{padding:18px 12px 40px}section{padding:14px 12px}
 .more{padding-left:4px}
 th,td{padding-right:8px}
 }
-@media print{section{break-inside:avoid}}
+@media print{.scroll{max-height:none}}
 """
 )
 """Of the page of a run."""

@@ -227,7 +227,9 @@ def test_the_log_file_is_what_inspect_reads(
     assert main(["run", "good_wf.py", "-q", "--log-file", name, *options]) == 0
     capfd.readouterr()
     assert main(["inspect", name]) == 0
-    assert "good  ✓ complete" in capfd.readouterr().out
+    shown = capfd.readouterr().out
+    assert "good  ✓ complete" in shown
+    assert "✓ chat" in shown
 
 
 def test_a_log_that_cannot_be_written_fails_the_run(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
