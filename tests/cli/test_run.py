@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ TARGETS = {
     "good_wf.py": """
 import subprocess
 import sys
+import time
 import sys
+import time
 from kairos_async import Step, Workflow
 
 print("printed while loading")
@@ -42,6 +45,7 @@ workflow = Workflow("bad", [Step("fail", fail, failure_policy=FailurePolicy(max_
 """,
     "long_wf.py": """
 import sys
+import time
 import anyio
 from kairos_async import Step, Workflow
 
@@ -57,6 +61,7 @@ workflow = Workflow("long", [Step("quick", quick), Step("slow", slow, depends_on
 """,
     "stuck_wf.py": """
 import sys
+import time
 import time
 from kairos_async import Step, Workflow
 
@@ -192,6 +197,10 @@ def test_a_killed_run_is_shown_as_interrupted(project: Path, capfd: pytest.Captu
     """kill -9 leaves a log without an end; it is read, drawn and listed as what it is."""
     process = started("run", "long_wf.py", "--log-file", "run.jsonl", cwd=project)
     until(process, "start   slow")
+    deadline = time.monotonic() + 60
+    while b'"slow"' not in (project / "run.jsonl").read_bytes():  # sinks write beside the run, many times a second
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.kill()
     process.communicate()
     assert main(["inspect", "run.jsonl"]) == 0
