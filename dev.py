@@ -42,6 +42,32 @@ FORMAT = [["-m", "ruff", "check", "--fix"], ["-m", "ruff", "format"]]
 PYTEST = [["-m", "pytest"]]
 
 
+BROWSERS = (
+    "chromium",
+    "chromium-headless-shell",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
+"""Programs that the pages are tested in: the first that is installed."""
+
+BROWSER = CACHE / "browser"
+"""Where Chromium is unpacked when none is installed."""
+
+NO_BROWSER = (
+    "The tests open pages in a headless Chromium, and there is none. Install one (Debian: apt-get install chromium), "
+    "or name one: KAIROS_BROWSER=/path/to/chromium. On Debian, `python dev.py browser` unpacks one into .cache."
+)
+
+
+class Program(NamedTuple):
+    """A program, and what it needs in its environment."""
+
+    path: str
+    environment: dict[str, str]
+
+
 class Task(NamedTuple):
     """What a task says about itself, the extra of pyproject.toml that it needs, and its commands for Python."""
 
@@ -59,6 +85,7 @@ TASKS = {
     "fmt": Task("ruff's fixes and formatting, applied", "dev", FORMAT),
     "types": Task("mypy, strict", "dev", TYPES),
     "docs": Task("run every example of the documentation", "dev", [["-m", "pytest", "tests/test_docs.py"]]),
+    "browser": Task("a Chromium for the tests of the pages, if there is none", "", []),
     "bench": Task("the benchmarks beside hand-written asyncio", "bench", [["-m", "benchmarks"]]),
     "bench-count": Task("instructions a step, under valgrind", "bench", [["-m", "benchmarks.count"]]),
     "bench-peers": Task(
@@ -105,6 +132,55 @@ def set_up(extra: str) -> None:
         STAMP.write_text(json.dumps({**wanted, "extras": extras}))
 
 
+def find_browser() -> Program | None:
+    """Return the Chromium for the tests: the one that KAIROS_BROWSER names, an installed one, or the unpacked one."""
+    if named := os.environ.get("KAIROS_BROWSER"):
+        return Program(named, {}) if shutil.which(named) else None
+    if installed := next(filter(None, map(shutil.which, BROWSERS)), None):
+        return Program(installed, {})
+    unpacked = next(BROWSER.glob("root/usr/lib/chromium/chromium*shell"), None)
+    if unpacked is None:
+        return None
+    libraries = sorted({str(path.parent) for path in BROWSER.glob("root/usr/lib/*-linux-*/**/*.so*")})
+    return Program(
+        str(unpacked), {"LD_LIBRARY_PATH": ":".join(libraries), "FONTCONFIG_FILE": str(BROWSER / "fonts.conf")}
+    )
+
+
+def set_up_browser() -> None:
+    """Make sure that there is a Chromium. With apt, one is unpacked into `.cache`, without root and without a trace.
+
+    Without apt this only says what is missing: then the tests of the pages fail, and all others run.
+    """
+    if find_browser() is None and shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        say("unpacking a Chromium for the tests of the pages")
+        try:
+            unpack_browser()
+        except subprocess.CalledProcessError as error:
+            say(f"{error.cmd[0]} ended with {error.returncode}")
+            shutil.rmtree(BROWSER, ignore_errors=True)
+    if find_browser() is None:
+        say(NO_BROWSER)
+
+
+def unpack_browser() -> None:
+    """Fetch the packages of a Chromium that are not installed, with lists and caches of our own, and unpack them."""
+    shutil.rmtree(BROWSER, ignore_errors=True)
+    for part in ("apt/state/lists/partial", "apt/cache/archives/partial", "root"):
+        (BROWSER / part).mkdir(parents=True)
+    places = {"State": BROWSER / "apt/state", "State::status": "/var/lib/dpkg/status", "Cache": BROWSER / "apt/cache"}
+    options = [f"-oDir::{name}={place}" for name, place in places.items()]
+    options += ["-oDebug::NoLocking=1", "-oAPT::Sandbox::User=", "-qq"]
+    wanted = ["--no-install-recommends", "chromium-headless-shell", "fonts-dejavu-core"]
+    for command in (["update"], ["--yes", "--download-only", "--reinstall", "install", *wanted]):
+        subprocess.run(["apt-get", *options, *command], check=True, env=environment())
+    for archive in BROWSER.glob("apt/cache/archives/*.deb"):
+        subprocess.run(["dpkg-deb", "--extract", str(archive), str(BROWSER / "root")], check=True)
+    shutil.rmtree(BROWSER / "apt")
+    fonts = f"<dir>{BROWSER / 'root/usr/share/fonts'}</dir><cachedir>{CACHE / 'fonts'}</cachedir>"
+    (BROWSER / "fonts.conf").write_text(f"<fontconfig><dir>/usr/share/fonts</dir>{fonts}</fontconfig>")
+
+
 def say(text: str) -> None:
     """Tell the user what happens, beside the output proper."""
     print(f"dev.py: {text}", file=sys.stderr, flush=True)
@@ -131,6 +207,10 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"There is no task {name!r}.\n{usage()}")
     if name == "clean":
         return clean()
+    if name in {"browser", "test", "pytest"}:
+        set_up_browser()
+    if name == "browser":
+        return print(NO_BROWSER if (found := find_browser()) is None else found.path)
     task = TASKS[name]
     set_up(task.extra)
     # A path given to the demo is meant from where the user stands; all other tasks are about the checkout.

@@ -3,6 +3,7 @@
     python dev.py demo                     # this environment
     python dev.py demo path/to/wheels      # wheels, or installed packages, in a directory
     python dev.py demo --json              # the whole report as JSON
+    kairos run examples/licence_audit.py   # the same workflow from the command line, seen live
 
 What it shows of the library: a foreach over real and partly broken input, with sync work in threads, a contract for
 each item and ALLOW_PARTIAL; steps that run side by side as soon as their needs are met; progress from events; and a
@@ -41,8 +42,9 @@ from kairos_async import (
 
 @step
 def discover(ctx: StepContext) -> list[str]:
-    """Find what there is to audit."""
-    return find_distributions(ctx.inputs["roots"])
+    """Find what there is to audit: in the directories of the input `roots`, else in this environment."""
+    roots: list[str] = ctx.inputs["roots"] if "roots" in ctx.inputs else environment_paths()
+    return find_distributions(roots)
 
 
 def read(ctx: StepContext) -> dict[str, object]:
@@ -101,7 +103,7 @@ def report(ctx: StepContext) -> dict[str, Any]:
 
 
 def audit(hooks: Sequence[Callable[[Event], object]] = ()) -> Workflow:
-    """Return the audit as a workflow; its input is `roots`, the directories to look into."""
+    """Return the audit as a workflow; its input is `roots`, directories to look into in place of this environment."""
     reading = Step(
         "read",
         read,
@@ -114,6 +116,10 @@ def audit(hooks: Sequence[Callable[[Event], object]] = ()) -> Workflow:
     )
     steps = [discover, reading, inventory, licences, requirements, cycles, transitive, report]
     return Workflow(name="licence-audit", steps=steps, hooks=hooks)
+
+
+workflow = audit()
+"""What `kairos run examples/licence_audit.py` runs."""
 
 
 def findings(result: WorkflowResult, where: str) -> dict[str, Any]:

@@ -71,58 +71,62 @@ class WorkflowStart(_Event):
 
 
 class StepStart(_Event):
-    """A step begins. data: attempt (1); for a foreach also items (their number) and foreach (the key of the list)."""
+    """A step begins. data: attempt (1), needs (names of steps); for a foreach also items (their number) and foreach
+    (the key of the list)."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_start"]] = "step_start"
 
 
 class StepComplete(_Event):
-    """A step is done and its output is stored. data: duration_ms, attempts, output."""
+    """A step is done and its output is stored. data: duration_ms, attempts, attempt_ms (of the last one), output."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_complete"]] = "step_complete"
 
 
 class StepFail(_Event):
-    """A step failed for good. data: duration_ms, attempts, error_type, error_message, action (that follows)."""
+    """A step failed for good. data: duration_ms, attempts, attempt_ms, error_type, error_message, action (that
+    follows)."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_fail"]] = "step_fail"
 
 
 class StepRetry(_Event):
-    """An attempt failed and another follows. data: attempt (that failed), delay_s, kind, error_type, error_message,
-    and item (its index) in a foreach."""
+    """An attempt failed and another follows. data: attempt (that failed), duration_ms, delay_s, kind, error_type,
+    error_message, retry_context (what the next attempt is told), and item (its index) in a foreach."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_retry"]] = "step_retry"
 
 
 class StepSkip(_Event):
-    """A step is skipped. data: reason."""
+    """A step is skipped. data: reason, needs (names of steps), and if it was tried, duration_ms, attempts, attempt_ms,
+    error_type, error_message."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_skip"]] = "step_skip"
 
 
 class StepCancel(_Event):
-    """A running step was ended by something else. data: reason, duration_ms, attempts."""
+    """A running step was ended by something else. data: reason, duration_ms, attempts, attempt_ms."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_cancel"]] = "step_cancel"
 
 
 class ItemComplete(_Event):
-    """An item of a foreach is done. data: index, done (items ended so far), total, duration_ms."""
+    """An item of a foreach is done. data: index, done (items ended so far), total, duration_ms, attempts,
+    attempt_ms."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["item_complete"]] = "item_complete"
 
 
 class ItemFail(_Event):
-    """An item of a foreach ended without an output. data: index, done, total, duration_ms, status, error_type,
-    error_message."""
+    """An item of a foreach ended without an output. data: index, done, total, duration_ms, attempts, attempt_ms,
+    status, error_type, error_message."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["item_fail"]] = "item_fail"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, cast, overload
 
@@ -15,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from kairos_async._types import JSONValue
 from kairos_async.exceptions import ConfigError, ExecutionError
+from kairos_async.pictures import framed, page, portrait_of
 from kairos_async.security import Redactor
 from kairos_async.state import read_copy
 
@@ -55,18 +57,25 @@ class AttemptStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of a step's action. `attempt_number` counts from 1; the error's texts are sanitised."""
+    """One call of a step's action. `attempt_number` counts from 1; the error's texts are sanitised.
+
+    `started_ms` counts from the start of the run; what lies between two attempts is waiting.
+    """
 
     attempt_number: int
     status: AttemptStatus
     duration_ms: float
     error_type: str | None = None
     error_message: str | None = None
+    started_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """How one item of a foreach ended. `output` is None unless it COMPLETED."""
+    """How one item of a foreach ended. `output` is None unless it COMPLETED.
+
+    `started_ms` counts from the start of the run; it is None for an item that never started.
+    """
 
     index: int
     status: StepStatus
@@ -75,21 +84,28 @@ class ItemOutcome:
     attempts: tuple[Attempt, ...] = ()
     error_type: str | None = None
     error_message: str | None = None
+    started_ms: float | None = None
 
 
 class ItemOutcomes(Sequence[ItemOutcome]):
     """The outcomes of all items of a foreach, in the order of the items.
 
-    An item that completed at its first attempt, which is nearly every item of a healthy run, is kept as one number
+    An item that completed at its first attempt, which is nearly every item of a healthy run, is kept as two numbers
     and made into an `ItemOutcome` when it is read; a foreach over a million items would hold a million objects else.
+    Both are NaN for an item that never started.
     """
 
-    __slots__ = ("_durations", "_exceptional", "_outputs")
+    __slots__ = ("_durations", "_exceptional", "_outputs", "_starts")
 
     def __init__(
-        self, outputs: Sequence[JSONValue], durations_ms: Sequence[float], exceptional: Mapping[int, ItemOutcome]
+        self,
+        outputs: Sequence[JSONValue],
+        starts_ms: Sequence[float],
+        durations_ms: Sequence[float],
+        exceptional: Mapping[int, ItemOutcome],
     ) -> None:
         self._outputs = outputs
+        self._starts = array("d", starts_ms)
         self._durations = array("d", durations_ms)
         self._exceptional = dict(exceptional)
 
@@ -106,9 +122,12 @@ class ItemOutcomes(Sequence[ItemOutcome]):
         position = range(len(self))[index]
         if (kept := self._exceptional.get(position)) is not None:
             return replace(kept, output=read_copy(kept.output))
-        duration = self._durations[position]
-        attempts = (Attempt(1, AttemptStatus.SUCCESS, duration),)
-        return ItemOutcome(position, StepStatus.COMPLETED, duration, read_copy(self._outputs[position]), attempts)
+        started, duration = self._starts[position], self._durations[position]
+        if math.isnan(duration):
+            return ItemOutcome(position, StepStatus.SKIPPED, 0.0)
+        attempts = (Attempt(1, AttemptStatus.SUCCESS, duration, started_ms=started),)
+        output = read_copy(self._outputs[position])
+        return ItemOutcome(position, StepStatus.COMPLETED, duration, output, attempts, started_ms=started)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ItemOutcomes) and list(self) == list(other)
@@ -131,11 +150,15 @@ class ItemOutcomes(Sequence[ItemOutcome]):
     @classmethod
     def from_items(cls, items: Sequence[ItemOutcome]) -> ItemOutcomes:
         """The same outcomes, from objects, in the order of their indices."""
-        return cls([i.output for i in items], [i.duration_ms for i in items], dict(enumerate(items)))
+        starts = [math.nan if i.started_ms is None else i.started_ms for i in items]
+        return cls([i.output for i in items], starts, [i.duration_ms for i in items], dict(enumerate(items)))
 
     @property
     def exceptional(self) -> tuple[ItemOutcome, ...]:
-        """The items that did not complete at their first attempt, by index. Reading it costs nothing per other item."""
+        """The started items that did not complete at their first attempt, by index.
+
+        Reading it costs nothing per other item.
+        """
         return tuple(self._exceptional[i] for i in sorted(self._exceptional))
 
 
@@ -145,7 +168,8 @@ class StepResult:
 
     `output` is the validated JSON value, None unless the step COMPLETED. `attempts` is empty for a step that never
     ran and for a foreach, whose `items` have them. `started_ms` counts from the start of the run, None if the step
-    never ran; `duration_ms` includes waiting for retries. `reason` says why a step is SKIPPED or CANCELLED.
+    never ran; `duration_ms` includes waiting for retries. `reason` says why a step is SKIPPED or CANCELLED. `needs` are
+    the steps that had to end before this one.
     """
 
     name: str
@@ -158,6 +182,7 @@ class StepResult:
     error_type: str | None = None
     error_message: str | None = None
     reason: str | None = None
+    needs: tuple[str, ...] = ()
 
 
 class StepResults(Mapping[str, StepResult]):
@@ -168,10 +193,11 @@ class StepResults(Mapping[str, StepResult]):
     so that changing one changes neither the run's state nor its exports.
     """
 
-    __slots__ = ("_kept", "_read")
+    __slots__ = ("_kept", "_needs", "_read")
 
     def __init__(self, results: Mapping[str, StepResult] | None = None) -> None:
         self._kept: dict[str, StepResult | tuple[JSONValue, float, float]] = dict(results or {})
+        self._needs: Mapping[str, tuple[str, ...]] = {}
         self._read: dict[str, StepResult] = {}
 
     def __getitem__(self, name: str) -> StepResult:
@@ -180,10 +206,12 @@ class StepResults(Mapping[str, StepResult]):
         kept = self._kept[name]
         if isinstance(kept, tuple):
             output, started_ms, duration_ms = kept
-            attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms),)
+            attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
             read = StepResult(name, StepStatus.COMPLETED, read_copy(output), attempts, None, started_ms, duration_ms)
         else:
             read = replace(kept, output=read_copy(kept.output))
+        if needs := self._needs.get(name):
+            read = replace(read, needs=needs)
         self._read[name] = read
         return read
 
@@ -216,10 +244,11 @@ class StepResults(Mapping[str, StepResult]):
         kept = self._kept.get(name)
         return None if kept is None else read_copy(kept[0] if isinstance(kept, tuple) else kept.output)
 
-    def in_order(self, names: Iterable[str]) -> StepResults:
-        """The same results in this order, without those that are not named."""
+    def in_order(self, needs: Mapping[str, tuple[str, ...]]) -> StepResults:
+        """The results of the steps that the mapping has, in its order, each with its needs."""
         ordered = StepResults()
-        ordered._kept = {name: self._kept[name] for name in names}
+        ordered._kept = {name: self._kept[name] for name in needs}
+        ordered._needs = needs
         return ordered
 
     @classmethod
@@ -294,6 +323,17 @@ class WorkflowResult:
             under_its_key = self._redactor.redact({self._output_step: self.output})
             redacted = {**redacted, "output": next(iter(cast(dict[str, JSONValue], under_its_key).values()))}
         return redacted
+
+    def to_html(self) -> str:
+        """A page that shows the run: the graph with the steps' statuses, and a timeline of their attempts and waiting.
+
+        One file without scripts, for any browser and without a network; redacted.
+        """
+        return page(portrait_of(self, self._redactor.text))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page of `to_html`, in a frame."""
+        return framed(portrait_of(self, self._redactor.text))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WorkflowResult:

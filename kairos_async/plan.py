@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import functools
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -206,6 +207,11 @@ class TaskGraph:
 
     def __repr__(self) -> str:
         return f"<TaskGraph: {len(self.nodes)} steps, {sum(len(node.needs) for node in self.nodes)} edges>"
+
+    @functools.cached_property
+    def all_needs(self) -> dict[str, tuple[str, ...]]:
+        """What `needs` says of each step, in the order of declaration."""
+        return {node.name: self.needs(node.name) for node in self.nodes}
 
     def needs(self, step: str) -> tuple[str, ...]:
         """The names of the steps that the step of this name needs directly."""

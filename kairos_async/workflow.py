@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import inspect
 import math
@@ -241,6 +243,17 @@ class Workflow:
             if done.status is StepStatus.COMPLETED
         }
         return self._rebuilt([step.with_expected_seconds(measured.get(step.name)) for step in self.steps])
+
+    def with_max_concurrency(self, max_concurrency: int | Limiter | None) -> Workflow:
+        """The same workflow with another limit of attempts that run at once.
+
+        Raises:
+            ConfigError: the limit is not valid.
+        """
+        twin = copy.copy(self)
+        limit = _checked_concurrency(self.name, max_concurrency)
+        twin._config = dataclasses.replace(self._config, concurrency=limit)
+        return twin
 
     def check_scopes(self) -> dict[str, ScopeReport]:
         """What each step may read beyond what it has read, over all runs of this workflow object so far.

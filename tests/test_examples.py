@@ -36,6 +36,13 @@ KEY_LINES = {
         r"^page 17 failed: LookupError: no such page$",
         r"^page 120 failed: LookupError: no such page$",
     ],
+    "cli_workflow.py": [
+        r"^└─ ● report  after count, limit$",
+        r"edges: 0 proven, 0 refuted, 2 unknown$",
+        r"^{'longest': 'one two', 'words': 3}\nexit code 0$",
+        r"words: expected a value >= 1, got integer\nexit code 1$",
+        r"^kairos: --input has an object with the same key twice\.\nexit code 2$",
+    ],
     "broken_data.py": [r"^TEST 3: score 95 .* failed; aggregate: skipped$"],
     "data_pipeline.py": [r"^keep -> report: proven$", r"the key is shown as \[REDACTED\]$"],
     "contract_proof.py": [r"search -> rank: refuted by", r"search -> rank: proven"],

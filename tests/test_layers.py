@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "kairos_async"
 LAYERS: dict[str, set[str]] = {
     "base": {"exceptions", "_types"},
     "security": {"security"},
+    "pictures": {"pictures"},
     "contracts": {"contracts", "validators"},
     "model": {"step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context"},
     "engine": {"engine"},

@@ -33,6 +33,7 @@ class RunServices(Services, Protocol):
     on_secret_output: SecretOutput
     secrets: KnownSecrets
     stopping: bool
+    started: float
     deadline: float
     outer_deadline: float
 

@@ -52,6 +52,7 @@ class Fanout:
         "_running",
         "_scopes",
         "_size",
+        "_starts",
         "_writes",
         "_written_size",
         "items",
@@ -71,7 +72,8 @@ class Fanout:
         self.outputs: list[JSONValue] = [None] * len(items)
         total = node.step.total_timeout
         self._deadline = math.inf if total is None else self.started + total
-        self._durations = array("d", [math.nan]) * len(items)
+        self._starts = array("d", [math.nan]) * len(items)
+        self._durations = self._starts[:]
         self._exceptional: dict[int, ItemOutcome] = {}
         self._failed: dict[int, GaveUp] = {}
         slots = math.inf if run.limiter is None else run.limiter.total
@@ -157,10 +159,11 @@ class Fanout:
         assert index is not None
         del self._calls[index]
         self._ended += 1
-        duration_ms = (call.ended - call.started) * 1000
+        started_ms, duration_ms = (call.started - self.run.started) * 1000, (call.ended - call.started) * 1000
+        self._starts[index] = started_ms
         self._durations[index] = duration_ms
         if status is StepStatus.SKIPPED and not call.attempts:
-            call.attempts.append(Attempt(1, AttemptStatus.SUCCESS, duration_ms))
+            call.attempts.append(Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms))
         if status is not StepStatus.COMPLETED or call.attempts:
             self._exceptional[index] = ItemOutcome(
                 index,
@@ -170,16 +173,19 @@ class Fanout:
                 tuple(call.attempts),
                 failure.error_type if failure else None,
                 failure.error_message if failure else None,
+                started_ms,
             )
         if self.run.hooks:
-            self._announce(index, status, duration_ms, failure)
+            self._announce(call, status, duration_ms, failure)
 
-    def _announce(self, index: int, status: StepStatus, duration_ms: float, failure: Failure | None) -> None:
+    def _announce(self, call: Call, status: StepStatus, duration_ms: float, failure: Failure | None) -> None:
         data: dict[str, JSONValue] = {
-            "index": index,
+            "index": call.index,
             "done": self._ended,
             "total": len(self.items),
             "duration_ms": duration_ms,
+            "attempts": len(call.attempts) or 1,
+            "attempt_ms": call.attempts[-1].duration_ms if call.attempts else duration_ms,
         }
         if status is StepStatus.COMPLETED:
             self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data, clean=True)
@@ -191,7 +197,7 @@ class Fanout:
 
     def outcomes(self) -> ItemOutcomes:
         """Every item's outcome; SKIPPED for those that never started."""
-        return ItemOutcomes(self.outputs, self._durations, self._exceptional)
+        return ItemOutcomes(self.outputs, self._starts, self._durations, self._exceptional)
 
     def conclude(self) -> GaveUp | None:
         """End the step: commit its output and its items' writes, or say why it failed."""

@@ -58,7 +58,7 @@ def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResul
         call.node.name,
         StepStatus.SKIPPED if call.skipped else StepStatus.COMPLETED,
         call.output,
-        tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms),),
+        tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),),
         started_ms=started_ms,
         duration_ms=duration_ms,
         reason="its action returned SKIP" if call.skipped else None,
@@ -85,21 +85,29 @@ def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> Ste
 def announce(run: RunRecord, result: StepResult, action: FailureAction | None = None) -> None:
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
+    if result.attempts:
+        data["attempt_ms"] = result.attempts[-1].duration_ms
     if result.status is StepStatus.COMPLETED:
         shown = run.redactor.take_in(result.output, result.name, shows=run.emitter.outputs)[1]
-        announce_completed(run, result.name, result.duration_ms, len(result.attempts), shown)
+        attempt_ms = result.attempts[-1].duration_ms if result.attempts else result.duration_ms
+        announce_completed(run, result.name, result.duration_ms, len(result.attempts), attempt_ms, shown)
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
-        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason})
+        needs: list[JSONValue] = [*run.graph.all_needs.get(result.name, ())]
+        tried = {**data, "error_type": result.error_type, "error_message": result.error_message}
+        facts = tried if result.attempts else {}
+        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason, "needs": needs, **facts})
     else:
         error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})
 
 
-def announce_completed(run: RunRecord, name: str, duration_ms: float, attempts: int, shown: JSONValue) -> None:
+def announce_completed(
+    run: RunRecord, name: str, duration_ms: float, attempts: int, attempt_ms: float, shown: JSONValue
+) -> None:
     """Emit the event that a step has completed. `shown` is its output, redacted; left out if no hook wants it."""
-    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts}
+    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "attempt_ms": attempt_ms}
     if run.emitter.outputs:
         data["output"] = read_copy(shown)
     run.emit(StepComplete, name, EventLevel.INFO, data, clean=True)
@@ -150,7 +158,7 @@ def _ended_by(run: RunRecord, status: WorkflowStatus) -> str:
 
 def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
-    results = run.results.in_order(node.name for node in run.graph.nodes)
+    results = run.results.in_order(run.graph.all_needs)
     failure = run.failure
     output_step = run.output_step or run.graph.last
     return WorkflowResult(

@@ -298,7 +298,8 @@ class Run:
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1}, clean=True)
+            facts: dict[str, JSONValue] = {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]}
+            self.emit(StepStart, node.name, EventLevel.INFO, facts, clean=True)
         call = self.active[node.name] = Call(self, node, slot)
         if node.total_timeout is not None:
             call.deadline = call.started + node.total_timeout
@@ -312,7 +313,7 @@ class Run:
         duration_ms = (call.ended - started) * 1000
         self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
         if self.hooks:
-            announce_completed(self, name, duration_ms, 1, call.shown)
+            announce_completed(self, name, duration_ms, 1, duration_ms, call.shown)
         self._leave(name)
         return True
 
@@ -329,7 +330,8 @@ class Run:
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
-            facts: dict[str, JSONValue] = {"attempt": 1, "items": len(items), "foreach": key}
+            needs: list[JSONValue] = [*self.graph.all_needs[node.name]]
+            facts: dict[str, JSONValue] = {"attempt": 1, "needs": needs, "items": len(items), "foreach": key}
             self.emit(StepStart, node.name, EventLevel.INFO, facts)
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout

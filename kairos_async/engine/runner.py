@@ -71,7 +71,8 @@ async def _attempt_again(call: Call) -> None:
     except BaseException as error:
         failed = _note_failure(call, error, started)
     else:
-        call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (call.ended - started) * 1000))
+        duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
+        call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms))
         return
     raise await _decide(call, failed)
 
@@ -99,10 +100,10 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
     """
     number = len(call.attempts) + 1
     call.ended = call.run.now()
-    duration_ms = (call.ended - started) * 1000
+    duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
     delivered = was_cancelled(error)
     if delivered or call.run.stopping or cancel_pending():
-        call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms))
+        call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms, started_ms=started_ms))
         if delivered:
             raise error
         return None
@@ -111,7 +112,8 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
     errors = cast(ValidationError, error).errors if ours else ()
     failure = explain(call.run, call.node.name, error, number, call.index, errors)
     status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
-    call.attempts.append(Attempt(number, status, duration_ms, failure.error_type, failure.error_message))
+    said = (failure.error_type, failure.error_message)
+    call.attempts.append(Attempt(number, status, duration_ms, *said, started_ms=started_ms))
     call.feedback = _feedback(call, error, failure)
     return AttemptFailed(failure, call.node.policy.action_for(failure.kind), _retry_after(error))
 
@@ -285,10 +287,12 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
         failure = failed.failure
         data: dict[str, JSONValue] = {
             "attempt": failure.attempt,
+            "duration_ms": call.attempts[-1].duration_ms,
             "delay_s": delay,
             "kind": failure.kind.value,
             "error_type": failure.error_type,
             "error_message": failure.error_message,
+            "retry_context": call.feedback,
         }
         if call.index is not None:
             data["item"] = call.index

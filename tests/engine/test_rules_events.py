@@ -22,6 +22,7 @@ from kairos_async import (
     Step,
     StepContext,
     StepStart,
+    StepStatus,
     Workflow,
     WorkflowComplete,
     WorkflowStart,
@@ -82,7 +83,7 @@ async def test_the_events_of_a_plain_run() -> None:
         "workflow_complete",
     ]
     assert events[0].data == {"workflow": "w", "steps": 2, "inputs": ["x"]}
-    assert events[2].data == {"duration_ms": 2000, "attempts": 1, "output": 1}
+    assert events[2].data == {"duration_ms": 2000, "attempts": 1, "attempt_ms": 2000, "output": 1}
     assert events[5].data == {"contract": "list[int]", "boundary": "output", "attempt": 1}
     assert (events[7].data["status"], events[7].data["duration_ms"]) == ("complete", 2000)
     assert {event.run_id for event in events} == {result.run_id}
@@ -96,7 +97,8 @@ async def test_the_events_of_a_retry_and_a_failure() -> None:
     assert events.types("a") == ["step_start", "step_retry", "step_retry", "step_fail"]
     retry = events.of("step_retry")[1]
     expected = {"attempt": 2, "delay_s": 3, "kind": "execution", "error_type": "ValueError", "error_message": "no"}
-    assert retry.data == expected
+    assert expected.items() <= retry.data.items()
+    assert retry.data.keys() - expected.keys() == {"duration_ms", "retry_context"}
     failed = events.of("step_fail")[0]
     assert (failed.data["attempts"], failed.data["action"], failed.level) == (3, "abort", "error")
 
@@ -128,7 +130,7 @@ async def test_the_events_of_a_foreach() -> None:
         hooks=[events],
     )
     assert events.types("each") == ["step_start", "item_fail", "item_fail", "step_complete"]
-    assert events.of("step_start")[0].data == {"attempt": 1, "items": 2, "foreach": "items"}
+    assert events.of("step_start")[0].data == {"attempt": 1, "items": 2, "needs": [], "foreach": "items"}
     assert [(e.data["index"], e.data["done"], e.data["total"]) for e in events.of("item_fail")] == [
         (0, 1, 2),
         (1, 2, 2),
@@ -302,3 +304,66 @@ async def test_no_event_object_is_built_when_nobody_listens(monkeypatch: pytest.
     assert built == []
     await run(*steps, inputs={"items": [1, 2]}, hooks=[lambda event: None])
     assert {StepStart.__name__, WorkflowComplete.__name__} < set(built)
+
+
+async def test_attempts_and_items_say_when_they_began() -> None:
+    """With the needs of each step, that is all that a timeline is drawn from."""
+
+    async def flaky(ctx: StepContext) -> int:
+        await anyio.sleep(1)
+        if ctx.attempt < 3:
+            raise ConnectionError
+        return 1
+
+    async def each(ctx: StepContext) -> int:
+        await anyio.sleep(1)
+        return 1
+
+    policy = FailurePolicy(max_retries=2, retry_delay=2.0, retry_backoff=2.0, retry_jitter=0.0)
+    workflow = Workflow(
+        "timed",
+        [
+            Step("flaky", flaky, failure_policy=policy),
+            Step("each", each, foreach="items", depends_on=["flaky"], max_concurrency=1),
+        ],
+    )
+    events: list[Event] = []
+    workflow.add_hook(events.append)
+    result = await workflow.run({"items": [1, 2]})
+    attempts = result.step_results["flaky"].attempts
+    assert [attempt.started_ms for attempt in attempts] == pytest.approx([0, 3000, 8000])
+    assert [attempt.duration_ms for attempt in attempts] == pytest.approx([1000, 1000, 1000])
+    each_result = result.step_results["each"]
+    assert each_result.needs == ("flaky",)
+    assert each_result.items is not None
+    assert [item.started_ms for item in each_result.items] == pytest.approx([9000, 10000])
+    assert each_result.items[1].attempts[0].started_ms == pytest.approx(10000)
+    retry = next(event for event in events if event.event_type == "step_retry")
+    assert retry.data["duration_ms"] == pytest.approx(1000)
+    assert retry.data["retry_context"] == {
+        "attempt": 2,
+        "error_type": "execution",
+        "guidance": "The step raised an error. Review what it did and try again.",
+        "error_class": "ConnectionError",
+    }
+    facts = {(event.event_type, event.step_id): event.data for event in events}
+    assert facts["step_complete", "flaky"]["attempt_ms"] == pytest.approx(1000)
+    assert facts["step_start", "each"]["needs"] == ["flaky"]
+    assert facts["item_complete", "each"]["attempts"] == 1
+    assert facts["item_complete", "each"]["attempt_ms"] == pytest.approx(1000)
+
+
+async def test_an_item_that_never_started_is_skipped() -> None:
+    """FAIL_FAST ends a foreach before its last items begin; they are no successes."""
+
+    async def action(ctx: StepContext) -> int:
+        raise ValueError
+
+    policy = FailurePolicy(max_retries=0)
+    step = Step(
+        "s", action, foreach="xs", max_concurrency=1, foreach_policy=ForeachPolicy.FAIL_FAST, failure_policy=policy
+    )
+    items = (await Workflow("w", [step]).run({"xs": [1, 2]})).step_results["s"].items
+    assert items is not None
+    assert items[0].status is StepStatus.FAILED_FINAL
+    assert (items[1].status, items[1].duration_ms, items[1].attempts) == (StepStatus.SKIPPED, 0.0, ())
