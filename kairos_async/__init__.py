@@ -8,6 +8,7 @@
 
 from kairos_async._types import FieldError as FieldError
 from kairos_async._types import JSONValue as JSONValue
+from kairos_async._types import TokenUsage as TokenUsage
 from kairos_async.context import Inputs as Inputs
 from kairos_async.context import State as State
 from kairos_async.context import StepContext as StepContext
@@ -46,6 +47,19 @@ from kairos_async.events import WorkflowStart as WorkflowStart
 from kairos_async.exceptions import ConfigError as ConfigError
 from kairos_async.exceptions import ExecutionError as ExecutionError
 from kairos_async.exceptions import KairosError as KairosError
+from kairos_async.exceptions import ModelAuthError as ModelAuthError
+from kairos_async.exceptions import ModelError as ModelError
+from kairos_async.exceptions import ModelFilterError as ModelFilterError
+from kairos_async.exceptions import ModelLengthError as ModelLengthError
+from kairos_async.exceptions import ModelQuotaError as ModelQuotaError
+from kairos_async.exceptions import ModelRateLimitError as ModelRateLimitError
+from kairos_async.exceptions import ModelRefusalError as ModelRefusalError
+from kairos_async.exceptions import ModelRequestError as ModelRequestError
+from kairos_async.exceptions import ModelResponseError as ModelResponseError
+from kairos_async.exceptions import ModelStopError as ModelStopError
+from kairos_async.exceptions import ModelTimeoutError as ModelTimeoutError
+from kairos_async.exceptions import ModelTruncatedError as ModelTruncatedError
+from kairos_async.exceptions import ModelUnavailableError as ModelUnavailableError
 from kairos_async.exceptions import PlanError as PlanError
 from kairos_async.exceptions import PolicyError as PolicyError
 from kairos_async.exceptions import ScopeError as ScopeError
