@@ -59,6 +59,15 @@ class ToolCall:
     def __repr__(self) -> str:
         return f"<ToolCall {self.name!r}>"
 
+    @classmethod
+    def parsed(cls, name: str, arguments: str, identity: str | None) -> ToolCall:
+        """Of arguments that came as text."""
+        try:
+            found = from_json(arguments)
+        except ValueError:
+            found = None
+        return cls(name, found if isinstance(found, dict) else None, identity)
+
 
 Prompt: TypeAlias = "str | Message | Iterable[Message | Mapping[str, str]] | ModelRequest"
 """What `call` and `stream` take: a text, messages (also as dicts with `role` and `content`), or a whole request."""
