@@ -9,6 +9,9 @@
 from kairos_async._types import FieldError as FieldError
 from kairos_async._types import JSONValue as JSONValue
 from kairos_async._types import TokenUsage as TokenUsage
+from kairos_async.budget import Budget as Budget
+from kairos_async.budget import Reservation as Reservation
+from kairos_async.budget import Usage as Usage
 from kairos_async.context import Inputs as Inputs
 from kairos_async.context import State as State
 from kairos_async.context import StepContext as StepContext
@@ -44,6 +47,7 @@ from kairos_async.events import ValidationFail as ValidationFail
 from kairos_async.events import ValidationStart as ValidationStart
 from kairos_async.events import WorkflowComplete as WorkflowComplete
 from kairos_async.events import WorkflowStart as WorkflowStart
+from kairos_async.exceptions import BudgetExceeded as BudgetExceeded
 from kairos_async.exceptions import ConfigError as ConfigError
 from kairos_async.exceptions import ExecutionError as ExecutionError
 from kairos_async.exceptions import KairosError as KairosError

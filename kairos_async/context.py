@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Final, Protocol, TypeVar, cast, overload
 
 import structlog
 
 from kairos_async._types import MISSING, JSONValue, Missing
+from kairos_async.budget import Account, Reservation, Spender, count_calls, reserve_call
 from kairos_async.events import Event, EventLevel, Hook
-from kairos_async.exceptions import ScopeError, StateError
-from kairos_async.limits import Meter
+from kairos_async.exceptions import BudgetExceeded, ScopeError, StateError
 from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
@@ -49,15 +50,13 @@ class Grant(Protocol):
         """Whether this step, or one downstream of it, declares to write the key."""
 
 
-class Services(Protocol):
+class Services(Spender, Protocol):
     """What the contexts of one run share."""
 
     @property
     def run_id(self) -> str: ...
     @property
     def store(self) -> StateStore: ...
-    @property
-    def meter(self) -> Meter: ...
     @property
     def redactor(self) -> Redactor: ...
     @property
@@ -70,10 +69,12 @@ class Services(Protocol):
 class Scope:
     """What one attempt may reach, and what it has written so far: buffered, for its commit."""
 
-    __slots__ = ("index", "log", "node", "number", "run", "size", "sizes", "written")
+    __slots__ = ("account", "index", "log", "node", "number", "refused", "run", "size", "sizes", "written")
 
     def __init__(self, run: Services, node: Grant) -> None:
         self.run = run
+        self.account: Account = run.account
+        self.refused: BudgetExceeded | None = None
         self.node = node
         self.number = 1
         self.index: int | None = None
@@ -84,11 +85,19 @@ class Scope:
 
     def renew(self) -> None:
         """Forget what was written: the next attempt starts from the state before the step."""
-        self.written = self.sizes = self.log = None
+        self.written = self.sizes = self.log = self.refused = None
         self.size = 0
+
+    @property
+    def outer(self) -> Services:
+        """Who spends on behalf of whom: the attempt for its run."""
+        return self.run
 
 
 _open: Final[dict[StepContext, Scope]] = {}
+
+SPENDER: Final[contextvars.ContextVar[Services | None]] = contextvars.ContextVar("kairos_async_run", default=None)
+"""The run in which the caller runs, be it as an action, a planner or a handler."""
 
 CURRENT: Final[contextvars.ContextVar[StepContext | None]] = contextvars.ContextVar("kairos_async_step", default=None)
 """The context of the attempt in which the caller runs. Set by the engine for each attempt; dead once it has ended."""
@@ -102,6 +111,12 @@ def current_step() -> StepContext | None:
     """
     context = CURRENT.get()
     return context if context in _open else None
+
+
+def current_spender() -> Spender | None:
+    """On whose account the caller makes model calls: of the attempt in which it runs, or of the run; None outside."""
+    context = CURRENT.get()
+    return SPENDER.get() if context is None else _open.get(context, SPENDER.get())
 
 
 def report(context: StepContext, kind: type[Event], level: EventLevel, data: dict[str, JSONValue]) -> None:
@@ -192,14 +207,35 @@ class StepContext:
         return scope.log
 
     def count_llm_calls(self, n: int = 1) -> None:
-        """Count `n` model calls towards `result.llm_calls`.
+        """Count `n` model calls towards `result.usage` and the budgets, before they are made. Adapters do it.
 
         Raises:
-            ConfigError: `n` is not a whole number of at least 0.
+            ConfigError: `n` is not a whole number of at least 0, or a budget limits tokens or costs: use `llm_call`.
+            BudgetExceeded: a budget does not allow for them; then none of them is counted.
         """
-        _scope(self).run.meter.add(n)
+        count_calls(_scope(self), n)
 
     increment_llm_calls = count_llm_calls
+
+    def llm_call(self, *, tokens: int | None = None, cost_usd: float | Decimal | None = None) -> Reservation:
+        """Hold a model call that is not made by an adapter of this library, to be used with `async with`.
+
+            async with ctx.llm_call(tokens=2000) as call:
+                answer = await client.ask(...)
+                call.settle(input_tokens=answer.read, output_tokens=answer.written)
+
+        Entering waits while calls under way have reserved what this one needs. A call that is not settled is charged
+        with all that it reserved.
+
+        Args:
+            tokens: that it may read and write at most; None: not known, which a budget that limits tokens refuses.
+            cost_usd: what it may cost at most; None: not known, which a budget that limits costs refuses.
+
+        Raises:
+            ConfigError: a number is not valid, or one that a budget needs is missing.
+            BudgetExceeded: on entering; the call must not be made.
+        """
+        return reserve_call(_scope(self), tokens, cost_usd)
 
 
 class Inputs(Mapping[str, JSONValue]):

@@ -6,6 +6,7 @@ KairosError
 ├── PlanError              the graph of a workflow or of a re-plan is not valid
 ├── ExecutionError         a step's action failed, or a run as a whole
 │   ├── StepTimeoutError   an attempt, a step or a run was not done in its time
+│   ├── BudgetExceeded     a run, a step or an item has used what its budget allows
 │   └── ModelError         a model gave no answer that can be used
 │       ├── ModelRequestError         its provider refuses the request
 │       │   ├── ModelAuthError        for its key
@@ -31,6 +32,7 @@ call can succeed when it is made again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from kairos_async._types import FieldError, TokenUsage
 
@@ -79,6 +81,38 @@ class StepTimeoutError(ExecutionError):
         self.abandoned = abandoned
         ending = "; its thread cannot be stopped and was abandoned" if abandoned else ""
         super().__init__(f"{subject} did not finish within {limit:g} s{ending}")
+
+
+class BudgetExceeded(ExecutionError):
+    """What a budget allows is used up, and the next model call was not made. Never retried.
+
+    The budget of a run ends the run, whatever the policies say. `scope` is "run", "step" or "item"; `resource` is
+    "llm_calls", "tokens", "cost_usd" or "seconds"; `taken` is what was used or reserved of the `limit` when `wanted`
+    more was asked for.
+    """
+
+    retryable = False
+
+    def __init__(
+        self,
+        subject: str,
+        scope: str,
+        resource: str,
+        limit: float | Decimal,
+        taken: float | Decimal = 0,
+        wanted: float | Decimal = 0,
+    ) -> None:
+        self.subject = subject
+        self.scope = scope
+        self.resource = resource
+        self.limit = limit
+        self.taken = taken
+        self.wanted = wanted
+        if resource == "seconds":
+            text = f"the budget of {limit:g} seconds is used up"
+        else:
+            text = f"the budget of {resource}={limit} does not allow for {wanted} more, {taken} are taken"
+        super().__init__(f"{subject}: {text}")
 
 
 class ModelError(ExecutionError):

@@ -13,6 +13,7 @@ import anyio.lowlevel
 
 from kairos_async._stream import stream_events
 from kairos_async._types import JSONValue
+from kairos_async.budget import Budget, checked_budget
 from kairos_async.contracts import Contract, Proof, Unknown, prove
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
@@ -69,6 +70,8 @@ class Workflow:
             None: no limit.
         failure_policy: of steps that have none of their own; None: `KAIROS_DEFAULTS`.
         hooks: callables that get each event; see `kairos_async.events`.
+        budget: what the model calls of a run may use; None: not limited. A run that would use more ends there, FAILED
+            with `BudgetExceeded`, whatever the policies say.
         timeout: seconds for a run; None: no limit. A run that takes longer is FAILED.
         planner: asked for new steps when a policy says REPLAN; see `ReplanRequest`.
         output: the step whose output is `result.output`; None: the last declared step that no other step needs.
@@ -92,6 +95,7 @@ class Workflow:
         max_concurrency: int | Limiter | None = None,
         failure_policy: FailurePolicy | None = None,
         hooks: Iterable[Hook] = (),
+        budget: Budget | None = None,
         timeout: float | None = None,
         planner: Planner | None = None,
         output: str | Step | None = None,
@@ -122,6 +126,7 @@ class Workflow:
             output=self._checked_output(output),
             sensitive_keys=_checked_patterns(sensitive_keys),
             on_secret_output=_checked_secret_output(name, on_secret_output),
+            budget=checked_budget(f"Workflow {name!r}", "budget", budget),
         )
         self._check_planner(planner)
         for hook in hooks:
@@ -266,6 +271,7 @@ class Workflow:
             max_concurrency=config.concurrency,
             failure_policy=self.graph.failure_policy,
             hooks=config.hooks,
+            budget=config.budget,
             timeout=self.timeout,
             planner=config.planner,
             output=config.output,

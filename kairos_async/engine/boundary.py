@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from kairos_async._types import JSONValue
+from kairos_async.budget import count_calls
 from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, feedback
 from kairos_async.contracts.dump import small_size
@@ -48,7 +50,7 @@ async def check_async(call: Call, contract: Contract, data: Any, boundary: str, 
     """As `check`, with async rules. Model calls that they make are counted for the run."""
     subject = call.node.output_subject if boundary == "output" else call.node.input_subject
     with _told(call, contract, boundary, attempt):
-        return await contract.validate_async(data, subject, count_llm_call=call.run.meter.add)
+        return await contract.validate_async(data, subject, count_llm_call=partial(count_calls, call))
 
 
 @contextmanager

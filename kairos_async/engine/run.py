@@ -21,7 +21,8 @@ import anyio.abc
 import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.context import CURRENT
+from kairos_async.budget import Account, Budget
+from kairos_async.context import CURRENT, SPENDER, current_spender
 from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
@@ -39,10 +40,10 @@ from kairos_async.engine.runner import GaveUp, Settled, cancel_pending, explain,
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
-from kairos_async.exceptions import StateError, StepTimeoutError
+from kairos_async.exceptions import BudgetExceeded, StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.flow import SecretOutput
-from kairos_async.limits import Limiter, Meter
+from kairos_async.limits import Limiter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
 from kairos_async.security import Redactor
@@ -70,6 +71,7 @@ class RunConfig:
     output: str | None
     sensitive_keys: tuple[str, ...]
     on_secret_output: SecretOutput
+    budget: Budget | None
 
     def with_hook(self, hook: Hook) -> RunConfig:
         """The same, with one more hook."""
@@ -102,7 +104,11 @@ class Run:
         self.redactor = Redactor(config.sensitive_keys)
         self.on_secret_output = config.on_secret_output
         self.store = StateStore(inputs, config.limits)
-        self.meter = Meter()
+        self.outer = current_spender()
+        self.account = Account(
+            "run", f"Workflow {self.workflow!r}", config.budget, self.outer.account if self.outer else None
+        )
+        self.refused: BudgetExceeded | None = None
         self.hooks = config.hooks
         self.emitter = Emitter(self.run_id, config.hooks, self.redactor)
         self.emit = self.emitter.emit
@@ -132,6 +138,7 @@ class Run:
                 the run has ended.
         """
         self.context = contextvars.copy_context()
+        self.context.run(SPENDER.set, self)
         self.context.run(CURRENT.set, None)
         self.now = _clock()
         self.started = self.now()
@@ -159,8 +166,8 @@ class Run:
         self._ended = anyio.Event() if self.shared else None
         try:
             async with anyio.create_task_group() as self.tasks:
-                if self.timeout is not None:
-                    self.deadline = self.tasks.cancel_scope.deadline = self.started + self.timeout
+                if self.timeout is not None or self.account.budget is not None:
+                    self.tasks.cancel_scope.deadline = self._set_deadline()
                 self.pump()
                 if self._ended is not None and self.schedule.unended:
                     await self._wait(self._ended)
@@ -172,10 +179,21 @@ class Run:
             if self.shared and self.limiter is not None:
                 self.limiter.leave(self)
         if self.failure is None and self.schedule.unended:
-            assert self.timeout is not None, "a run ends with its last step, its failure, or its timeout"
-            late = StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout)
-            self.failure = explain(self, "", late, 0)
+            assert self.deadline < math.inf, "a run ends with its last step, its failure, or its timeout"
+            self.failure = explain(self, "", self._late(), 0)
         return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
+
+    def _set_deadline(self) -> float:
+        """When the run has to be done: by its timeout, or by the seconds of its budget."""
+        self.account.start(self.started)
+        self.deadline = min(self.started + (self.timeout or math.inf), self.account.deadline)
+        return self.deadline
+
+    def _late(self) -> StepTimeoutError | BudgetExceeded:
+        """The error for a deadline that has passed."""
+        if self.account.deadline <= self.deadline:
+            return self.account.out_of_time()
+        return StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout or 0.0)
 
     async def _wait(self, ended: anyio.Event) -> None:
         """Keep the task group open while all that is ready waits for a slot of other runs."""
@@ -291,8 +309,9 @@ class Run:
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
             self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
-        total = node.step.total_timeout
-        call = Call(self, node, slot, math.inf if total is None else self.now() + total)
+        call = Call(self, node, slot, math.inf)
+        if node.bounded:
+            call.bound(node.step.total_timeout, "step", node.step.budget)
         self.active[node.name] = call
         return call
 
