@@ -121,9 +121,7 @@ def refuse_credentials(subject: str, argument: object) -> None:
     if isinstance(argument, Mapping):
         for key, value in argument.items():
             if isinstance(key, str) and _REDACTOR.is_sensitive(key) and isinstance(value, str):
-                raise SecurityError(
-                    f"{subject}: {key!r} is a credential as an argument. Keys come from the environment."
-                )
+                raise SecurityError(f"{subject}: {key!r} is a credential as an argument. Keys come from the environment.")
             refuse_credentials(subject, value)
     elif isinstance(argument, list | tuple):
         for value in argument:

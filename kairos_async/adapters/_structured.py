@@ -224,9 +224,7 @@ def _without_nulls(value: JSONValue, schema: JSONSchema, root: JSONSchema) -> JS
     kept: dict[str, JSONValue] = {}
     for name, entry in value.items():
         part = _as_schema(properties.get(name))
-        absent = (
-            entry is None and name in properties and name not in required and not _takes_null(_resolved(part, root))
-        )
+        absent = entry is None and name in properties and name not in required and not _takes_null(_resolved(part, root))
         if not absent:
             kept[name] = _without_nulls(entry, part, root)
     return kept

@@ -182,9 +182,7 @@ def split_settings(
     subject: str, settings: Mapping[str, Any], known: type[Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of an adapter, and those of `ask`. Raises for those that are neither, as `refuse_keywords` does."""
-    refuse_keywords(
-        subject, {k: v for k, v in settings.items() if k not in known.__annotations__}, known.__annotations__
-    )
+    refuse_keywords(subject, {k: v for k, v in settings.items() if k not in known.__annotations__}, known.__annotations__)
     asking = {name: value for name, value in settings.items() if name in AskSettings.__annotations__}
     return {name: value for name, value in settings.items() if name not in asking}, asking
 
@@ -268,3 +266,4 @@ def _as_text(value: JSONValue) -> str:
 def _delimiter(run_id: str) -> str:
     """A run's fence: the same in all its attempts, so that a prompt is, and not to be guessed from its id."""
     return hmac.new(_PROCESS, run_id.encode(), hashlib.sha256).hexdigest()[:16]
+
