@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast, overload
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
 
 import structlog
 
@@ -22,6 +23,10 @@ from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
+
+
+Ending: TypeAlias = Callable[[], Awaitable[object]]
+"""What a run awaits at its end."""
 
 
 class Grant(Protocol):
@@ -62,6 +67,11 @@ class Services(Protocol):
     def redactor(self) -> Redactor: ...
     @property
     def hooks(self) -> tuple[Hook, ...]: ...
+
+    @property
+    def thread(self) -> int: ...
+
+    endings: list[Ending]
 
     def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
         """Build the event and give it to the hooks."""
@@ -113,6 +123,28 @@ def report(context: StepContext, kind: type[Event], level: EventLevel, data: dic
     scope = _scope(context)
     if scope.run.hooks:
         scope.run.emit(kind, scope.node.name, level, data)
+
+
+def at_end_of_run(context: StepContext, ending: Ending) -> None:
+    """Have the run await `ending()` once, after its last step has ended: for what its steps share, such as connections.
+
+    It is awaited on a cancellation too, shielded, so it has to bound what it waits for; what it raises becomes one of
+    the result's warnings. To be called on the event loop's thread; see `on_thread_of_run`.
+
+    Raises:
+        StateError: the attempt has ended.
+    """
+    _scope(context).run.endings.append(ending)
+
+
+def on_thread_of_run(context: StepContext) -> bool:
+    """Whether the caller is on the event loop's thread, and not in the worker thread of a sync action."""
+    return _scope(context).run.thread == threading.get_ident()
+
+
+def keep_secret(context: StepContext, value: str) -> None:
+    """Have a value redacted from whatever leaves the run, as if it had been stored under a sensitive key."""
+    _scope(context).run.redactor.register(value)
 
 
 def open_context(context: StepContext, scope: Scope) -> None:

@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -21,7 +22,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.context import CURRENT
+from kairos_async.context import CURRENT, Ending
 from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
@@ -45,7 +46,7 @@ from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter, Meter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
-from kairos_async.security import Redactor
+from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateLimits, StateStore
 
 _YIELD_EVERY: Final = 64
@@ -123,6 +124,8 @@ class Run:
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
         self._threads: anyio.CapacityLimiter | None = None
+        self.thread = 0
+        self.endings: list[Ending] = []
 
     async def execute(self) -> WorkflowResult:
         """Run all steps.
@@ -133,6 +136,7 @@ class Run:
         """
         self.context = contextvars.copy_context()
         self.context.run(CURRENT.set, None)
+        self.thread = threading.get_ident()
         self.now = _clock()
         self.started = self.now()
         if not self.hooks:
@@ -171,11 +175,22 @@ class Run:
         finally:
             if self.shared and self.limiter is not None:
                 self.limiter.leave(self)
+            if self.endings:
+                await self._end()
         if self.failure is None and self.schedule.unended:
             assert self.timeout is not None, "a run ends with its last step, its failure, or its timeout"
             late = StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout)
             self.failure = explain(self, "", late, 0)
         return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
+
+    async def _end(self) -> None:
+        """Await what the steps have left for the end of the run, each whatever the others do."""
+        with anyio.CancelScope(shield=True):
+            for ending in self.endings:
+                try:
+                    await ending()
+                except Exception as error:
+                    self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 
     async def _wait(self, ended: anyio.Event) -> None:
         """Keep the task group open while all that is ready waits for a slot of other runs."""
