@@ -298,6 +298,16 @@ def count_calls(spender: Spender, calls: int) -> None:
     raise _refuse(spender, lack)
 
 
+def limited_resources(spender: Spender) -> frozenset[str]:
+    """The names of what budgets limit for the calls of this spender: "llm_calls", "tokens", "cost_usd"."""
+    found: set[str] = set()
+    account: Account | None = spender.account
+    while account is not None:
+        found.update(_RESOURCES[resource] for resource, _ in account._limits)
+        account = account.parent
+    return frozenset(found)
+
+
 def reserve_call(spender: Spender, tokens: int | None, cost_usd: Decimal | float | None) -> Reservation:
     """A call that may use as much, to be held with `async with`. See `StepContext.llm_call`."""
     return Reservation(spender, (1, *spender.account._checked(tokens, cost_usd)), priced=cost_usd is not None)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeVar, cast, overload
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
 
 import structlog
 
@@ -25,6 +26,10 @@ from kairos_async.state import StateStore, key_size, read_copy, store_copy
 _Default = TypeVar("_Default")
 
 
+Ending: TypeAlias = Callable[[], Awaitable[object]]
+"""What a run awaits at its end."""
+
+
 class Grant(Protocol):
     """What a step may read and write, and where it stands in the graph. `None` means: not restricted."""
 
@@ -36,6 +41,7 @@ class Grant(Protocol):
     def writes(self) -> frozenset[str] | None: ...
 
     observed: set[str] | None
+    remaining: float
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream."""
@@ -56,11 +62,18 @@ class Services(Spender, Protocol):
     @property
     def run_id(self) -> str: ...
     @property
+    def order(self) -> int: ...
+    @property
     def store(self) -> StateStore: ...
     @property
     def redactor(self) -> Redactor: ...
     @property
     def hooks(self) -> tuple[Hook, ...]: ...
+
+    @property
+    def thread(self) -> int: ...
+
+    endings: list[Ending]
 
     def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
         """Build the event and give it to the hooks."""
@@ -119,6 +132,13 @@ def current_spender() -> Spender | None:
     return SPENDER.get() if context is None else _open.get(context, SPENDER.get())
 
 
+def current_urgency() -> tuple[float, int]:
+    """Where the caller stands among those who want the same: its remaining path in seconds, its run's order."""
+    context, run = CURRENT.get(), SPENDER.get()
+    scope = None if context is None else _open.get(context)
+    return (0.0 if scope is None else scope.node.remaining), (0 if run is None else run.order)
+
+
 def report(context: StepContext, kind: type[Event], level: EventLevel, data: dict[str, JSONValue]) -> None:
     """Emit an event of the run, on behalf of the step whose context this is. To be called on the event loop's thread.
 
@@ -128,6 +148,28 @@ def report(context: StepContext, kind: type[Event], level: EventLevel, data: dic
     scope = _scope(context)
     if scope.run.hooks:
         scope.run.emit(kind, scope.node.name, level, data)
+
+
+def at_end_of_run(context: StepContext, ending: Ending) -> None:
+    """Have the run await `ending()` once, after its last step has ended: for what its steps share, such as connections.
+
+    It is awaited on a cancellation too, shielded, so it has to bound what it waits for; what it raises becomes one of
+    the result's warnings. To be called on the event loop's thread; see `on_thread_of_run`.
+
+    Raises:
+        StateError: the attempt has ended.
+    """
+    _scope(context).run.endings.append(ending)
+
+
+def on_thread_of_run(context: StepContext) -> bool:
+    """Whether the caller is on the event loop's thread, and not in the worker thread of a sync action."""
+    return _scope(context).run.thread == threading.get_ident()
+
+
+def keep_secret(context: StepContext, value: str) -> None:
+    """Have a value redacted from whatever leaves the run, as if it had been stored under a sensitive key."""
+    _scope(context).run.redactor.register(value)
 
 
 def open_context(context: StepContext, scope: Scope) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
@@ -15,7 +14,7 @@ import anyio
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kairos_async._types import MISSING, JSONValue, Missing, TokenUsage
-from kairos_async.adapters import _errors, _http
+from kairos_async.adapters import _errors, _http, prices
 from kairos_async.adapters._call import ModelCall, metered
 from kairos_async.adapters._endpoint import (
     Secret,
@@ -38,6 +37,7 @@ from kairos_async.adapters.model import (
     StopReason,
     ToolCall,
     as_request,
+    checked,
 )
 from kairos_async.contracts.contract import JSONSchema
 from kairos_async.exceptions import ConfigError, ModelStopError, ModelTruncatedError
@@ -61,7 +61,7 @@ class Answer:
     text: list[str] = field(default_factory=list)
     stop: StopReason | None = None
     stop_word: str | None = None
-    usage: TokenUsage = TokenUsage()
+    usage: TokenUsage = field(default_factory=TokenUsage)
     model: str | None = None
     id: str | None = None
     tool_calls: list[ToolCall] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Collector(ABC):
     def take(self, event: Event) -> str:
         """The text that the event adds. Raises pydantic's ValidationError for what is not in the format."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most formats have nothing to do here
         """Called once the stream has ended, before the answer is used."""
 
 
@@ -150,6 +150,7 @@ class HTTPAdapter(ABC):
         self._key, variables = self._find_key(subject, settings.get("key_env"))
         if self._client is None:
             _http.prepare(subject, self.base_url)
+        prices.prepare()
         self.origin = Origin(self.provider, self.model, variables)
 
     def _find_key(self, subject: str, key_env: str | None) -> tuple[Secret | None, tuple[str, ...]]:
@@ -158,8 +159,8 @@ class HTTPAdapter(ABC):
             if is_loopback(self.base_url):
                 return None, ()
             raise ConfigError(
-                f"{subject}: base_url is not that of {self.provider}, so its key is not sent there. Name the environment "
-                "variable with the key of that server: key_env='...'."
+                f"{subject}: base_url is not that of {self.provider}, so its key is not sent there. Name the "
+                "environment variable with the key of that server: key_env='...'."
             )
         return key_from_environment(variables, subject=subject), variables
 
@@ -226,7 +227,7 @@ class HTTPAdapter(ABC):
             answer = self._understood(reply, body)
             call.usage = _known(answer.usage)
             response = self._response(call, answer, reply, started)
-        return await _checked(response, request)
+        return await checked(response, request)
 
     @asynccontextmanager
     async def stream(
@@ -253,7 +254,7 @@ class HTTPAdapter(ABC):
         if self._client is not None:
             yield
             return
-        async with _http.connections():
+        async with _http.for_a_call():
             yield
 
     def _prepared(
@@ -345,7 +346,7 @@ class HTTPAdapter(ABC):
             text=text,
             model=answer.model or self.model,
             provider=self.provider,
-            usage=answer.usage,
+            usage=prices.priced(self.provider, self.model, answer.usage),
             latency_ms=(anyio.current_time() - started) * 1000,
             stop=stop,
             parsed=parsed,
@@ -423,21 +424,11 @@ class HTTPStream:
                 ModelTruncatedError, "its stream ended before the answer did", usage=self._call.usage
             )
         response = self._adapter._response(self._call, answer, self._reply, self._started)
-        self._response = await _checked(response, self._request)
+        self._response = await checked(response, self._request)
 
 
 def _known(usage: TokenUsage) -> TokenUsage | None:
     return None if usage.total_tokens is None else usage
-
-
-async def _checked(response: ModelResponse, request: ModelRequest) -> ModelResponse:
-    """The response with its data checked by the request's contract. Raises ValidationError."""
-    if request.contract is None or response.stop is StopReason.TOOL_CALLS:
-        return response
-    subject = f"Answer of model {response.model!r}"
-    value = response.text if response.parsed is MISSING else response.parsed
-    data = await request.contract.validate_async(value, subject)
-    return dataclasses.replace(response, parsed=data)
 
 
 def with_part(request: ModelRequest, text: str) -> ModelRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -52,8 +52,8 @@ def checked_base_url(url: object, *, allow_localhost: bool, subject: str) -> str
         raise ConfigError(f"{subject}: base_url must be a URL such as 'https://api.example.com/v1'.")
     if any(mark in url for mark in "@?#\\"):
         raise SecurityError(
-            f"{subject}: a base_url has no user information, query, fragment or backslash: they could hide a credential "
-            "or another host. Keys come from the environment."
+            f"{subject}: a base_url has no user information, query, fragment or backslash: they could hide a "
+            "credential or another host. Keys come from the environment."
         )
     try:
         parts = urlsplit(url if _URL.fullmatch(url) else "")
@@ -64,8 +64,8 @@ def checked_base_url(url: object, *, allow_localhost: bool, subject: str) -> str
         raise ConfigError(f"{subject}: base_url is no URL of the form 'https://host[:port]/path', in plain ASCII.")
     if parts.scheme == "http" and not (allow_localhost and host in LOOPBACK):
         raise SecurityError(
-            f"{subject}: plain http to {host!r} would send key and prompts readable for everyone on the way. Use https; "
-            f"http is possible to {', '.join(sorted(LOOPBACK))}, with allow_localhost=True."
+            f"{subject}: plain http to {host!r} would send key and prompts readable for everyone on the way. Use "
+            f"https; http is possible to {', '.join(sorted(LOOPBACK))}, with allow_localhost=True."
         )
     place = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{place}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
@@ -98,19 +98,20 @@ def key_from_environment(variables: Iterable[str], *, subject: str) -> Secret:
     raise ConfigError(f"{subject} needs a key: set the environment variable {' or '.join(names)}.")
 
 
-def refuse_keywords(subject: str, unknown: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise for the first keyword that an adapter does not have.
+def refuse_keywords(subject: str, given: Mapping[str, object], known: Collection[str]) -> None:
+    """Raise for a keyword that is not known.
 
     Raises:
         SecurityError: its name is that of a credential, in any spelling.
         ConfigError: it has another name.
     """
+    unknown = {name: value for name, value in given.items() if name not in known}
     for name, value in unknown.items():
         refuse_credentials(subject, value)
         if _REDACTOR.is_sensitive(name) or name.lower().strip("_") in ("key", "keys"):
             raise SecurityError(
-                f"{subject} takes no credential as an argument ({name!r}): it would end up in code and tracebacks. Keys "
-                "come from the environment; key_env names another variable."
+                f"{subject} takes no credential as an argument ({name!r}): it would end up in code and tracebacks. "
+                "Keys come from the environment; key_env names another variable."
             )
     for name in unknown:
         raise ConfigError(f"{subject} has no parameter {name!r}. It has: {', '.join(known)}.")
@@ -121,7 +122,9 @@ def refuse_credentials(subject: str, argument: object) -> None:
     if isinstance(argument, Mapping):
         for key, value in argument.items():
             if isinstance(key, str) and _REDACTOR.is_sensitive(key) and isinstance(value, str):
-                raise SecurityError(f"{subject}: {key!r} is a credential as an argument. Keys come from the environment.")
+                raise SecurityError(
+                    f"{subject}: {key!r} is a credential as an argument; keys come from the environment."
+                )
             refuse_credentials(subject, value)
     elif isinstance(argument, list | tuple):
         for value in argument:

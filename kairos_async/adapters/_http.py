@@ -8,6 +8,7 @@ outside of the `except` block that caught it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import math
@@ -22,6 +23,7 @@ import anyio.lowlevel
 
 from kairos_async.adapters import _errors
 from kairos_async.adapters._errors import Origin
+from kairos_async.context import at_end_of_run, current_step, on_thread_of_run
 from kairos_async.exceptions import ConfigError, ModelError
 
 _CLOSING: Final = 5.0
@@ -64,13 +66,22 @@ class Client(Protocol):
 
 
 class _Pool:
-    """The clients of one event loop, by whether they are for https, and how many runs and calls hold them."""
+    """The clients of one event loop, by whether they are for https, and who holds them."""
 
-    __slots__ = ("clients", "holders")
+    __slots__ = ("clients", "holders", "runs")
 
     def __init__(self) -> None:
         self.clients: dict[bool, Any] = {}
         self.holders = 0
+        self.runs: set[str] = set()
+
+    def release(self) -> dict[bool, Any]:
+        """One holder less. The last one gets the clients, to close them."""
+        self.holders -= 1
+        if self.holders:
+            return {}
+        clients, self.clients = self.clients, {}
+        return clients
 
 
 _pool: Final[anyio.lowlevel.RunVar[_Pool]] = anyio.lowlevel.RunVar("kairos_async_connections")
@@ -81,23 +92,51 @@ _trusted: Final[list[ssl.SSLContext]] = []
 async def connections() -> AsyncIterator[None]:
     """Keep the connections of this event loop open, over however many runs and calls: for an application's lifespan.
 
-    Every run of a workflow that asks a model, and every call outside of one, does the same for its own duration. The
-    last one to leave closes them all.
+    A run keeps them from its first call to a model until its end, and a call outside of a run while it lasts. The last
+    one to leave closes them all.
     """
-    pool = _pool.get(None)
-    if pool is None:
-        pool = _Pool()
-        _pool.set(pool)
+    pool = _pool_of_loop()
     pool.holders += 1
     try:
         yield
     finally:
-        pool.holders -= 1
-        if not pool.holders:
-            _pool.set(_Pool())
-            with anyio.move_on_after(_CLOSING, shield=True):
-                for client in pool.clients.values():
-                    await client.aclose()
+        await _close(pool.release())
+
+
+@asynccontextmanager
+async def for_a_call() -> AsyncIterator[None]:
+    """What a call needs of `connections`: its run holds them, and if there is none, the call does."""
+    step = current_step()
+    if step is None or not on_thread_of_run(step):
+        async with connections():
+            yield
+        return
+    pool = _pool_of_loop()
+    if step.run_id not in pool.runs:
+        pool.runs.add(step.run_id)
+        pool.holders += 1
+        at_end_of_run(step, functools.partial(_leave, pool, step.run_id))
+    yield
+
+
+def _pool_of_loop() -> _Pool:
+    pool = _pool.get(None)
+    if pool is None:
+        pool = _Pool()
+        _pool.set(pool)
+    return pool
+
+
+async def _leave(pool: _Pool, run_id: str) -> None:
+    pool.runs.discard(run_id)
+    await _close(pool.release())
+
+
+async def _close(clients: Mapping[bool, Any]) -> None:
+    if clients:
+        with anyio.move_on_after(_CLOSING, shield=True):
+            for client in clients.values():
+                await client.aclose()
 
 
 def prepare(subject: str, base_url: str) -> None:
@@ -115,7 +154,7 @@ def prepare(subject: str, base_url: str) -> None:
 
 
 def _client(url: str) -> Any:
-    """This event loop's client. To be called inside of `connections()`."""
+    """This event loop's client. To be called while somebody holds it."""
     pool, secure = _pool.get(), url.startswith("https:")
     if secure not in pool.clients:
         httpx = importlib.import_module("httpx")
@@ -193,7 +232,7 @@ async def send(
     timeouts: Timeouts,
     limit: int,
 ) -> Reply:
-    """Send a POST request and wait for status and headers, inside of `connections()` if `client` is None.
+    """Send a POST request and wait for status and headers, while somebody holds the connections if `client` is None.
 
     Raises:
         ModelError: there is no answer.

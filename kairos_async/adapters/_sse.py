@@ -35,7 +35,8 @@ class Events:
         Raises:
             ModelError: the stream broke, or is too long.
         """
-        name, data, size = "", [], 0
+        data: list[bytes] = []
+        name, size = "", 0
         while (line := await self._line()) is not None:
             size += len(line)
             if size > self._longest:

@@ -7,7 +7,7 @@ cannot express at all is an error when the step is made, because an answer could
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -156,26 +156,29 @@ def _openai(schema: JSONSchema, root: JSONSchema, at: str) -> JSONSchema:
     def inside(sub: JSONSchema, place: str) -> JSONSchema:
         return _openai(sub, root, place)
 
-    if "$ref" in schema and len(schema) > 1 and "$defs" not in schema:
-        return inside({**_resolved({"$ref": schema["$ref"]}, root), **_without(schema, "$ref")}, at)
-    if found := next((word for word in _NOT_STRICT if word in schema), None):
-        raise _refuse(at, f"says {found!r}", "OpenAI in strict mode")
     only = schema.get("allOf")
     if isinstance(only, list) and len(only) == 1:
         return inside({**_without(schema, "allOf"), **_as_schema(only[0])}, at)
-    if not schema.keys() & {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}:
-        raise _refuse(at, "allows any type", "OpenAI in strict mode")
+    if "$ref" in schema and len(schema) > 1 and "$defs" not in schema:
+        return inside({**_resolved({"$ref": schema["$ref"]}, root), **_without(schema, "$ref")}, at)
+    _check_strict(schema, at)
     sent = _without(schema, "default")
     if "oneOf" in sent:
         sent["anyOf"] = sent.pop("oneOf")
-    for word in ("anyOf", "allOf", "$defs"):
-        if word in sent:
-            sent[word] = _each(sent[word], inside, f"{at}/{word}")
+    for word in sent.keys() & {"anyOf", "allOf", "$defs"}:
+        sent[word] = _each(sent[word], inside, f"{at}/{word}")
     if isinstance(sent.get("items"), dict):
         sent["items"] = inside(_as_schema(sent["items"]), f"{at}/items")
     if sent.get("type") == "object":
         _openai_object(schema, sent, inside, at)
     return sent
+
+
+def _check_strict(schema: JSONSchema, at: str) -> None:
+    if found := next((word for word in _NOT_STRICT if word in schema), None):
+        raise _refuse(at, f"says {found!r}", "OpenAI in strict mode")
+    if not schema.keys() & {"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}:
+        raise _refuse(at, "allows any type", "OpenAI in strict mode")
 
 
 def _openai_object(
@@ -224,8 +227,8 @@ def _without_nulls(value: JSONValue, schema: JSONSchema, root: JSONSchema) -> JS
     kept: dict[str, JSONValue] = {}
     for name, entry in value.items():
         part = _as_schema(properties.get(name))
-        absent = entry is None and name in properties and name not in required and not _takes_null(_resolved(part, root))
-        if not absent:
+        may_be_absent = name in properties and name not in required and not _takes_null(_resolved(part, root))
+        if entry is not None or not may_be_absent:
             kept[name] = _without_nulls(entry, part, root)
     return kept
 

@@ -1,7 +1,7 @@
 """Google's Gemini API (generateContent).
 
-The format is that of google-genai 3.4. The version in the path is a setting: the SDK's default is v1, other servers have
-v1beta alone.
+The format is that of google-genai 3.4. The version in the path is a setting: the SDK's default is v1, other servers
+have v1beta alone.
 """
 
 from __future__ import annotations

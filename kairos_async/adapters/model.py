@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, TypeAlias, cast, get_args
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, Protocol, TypeAlias, cast, get_args, runtime_checkable
 
 from pydantic_core import from_json
 
@@ -182,6 +182,16 @@ class ModelResponse:
         }
 
 
+async def checked(response: ModelResponse, request: ModelRequest) -> ModelResponse:
+    """The response with its data checked by the request's contract. Raises ValidationError."""
+    if request.contract is None or response.stop is StopReason.TOOL_CALLS:
+        return response
+    subject = f"Answer of model {response.model!r}"
+    value = response.text if response.parsed is MISSING else response.parsed
+    data = await request.contract.validate_async(value, subject)
+    return replace(response, parsed=data)
+
+
 class ModelStream(Protocol):
     """An answer on its way: iterate it once for the pieces of text; then `response` is the whole answer."""
 
@@ -196,6 +206,7 @@ class ModelStream(Protocol):
     def __aiter__(self) -> AsyncIterator[str]: ...
 
 
+@runtime_checkable
 class ModelAdapter(Protocol):
     """A model of some provider. Adapters never retry by themselves: a failure policy, `fallback` or `hedge` does.
 

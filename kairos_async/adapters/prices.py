@@ -1,8 +1,8 @@
 """What calls cost: list prices of the library genai-prices, offline, and those that users set themselves.
 
-The library works a price out in a quarter of a millisecond, which is a good part of what a whole call costs here. Within
-one tier of a model's prices the cost is so much for each token of four kinds. These four are asked from the library
-once, and every price after that is a sum of four products in decimal numbers: the same to the last digit.
+The library works a price out in a quarter of a millisecond, which is a good part of what a whole call costs here.
+Within one tier of a model's prices the cost is so much for each token of four kinds. These four are asked from the
+library once, and every price after that is a sum of four products in decimal numbers: the same to the last digit.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias, TypedDict, Unpack
+from typing import Any, Final, Protocol, TypeAlias, TypedDict, Unpack, cast, runtime_checkable
 
 import anyio
 
@@ -21,6 +21,7 @@ from kairos_async.adapters.model import (
     ModelResponse,
     StopReason,
     as_request,
+    checked,
 )
 from kairos_async.context import StepContext, report
 from kairos_async.contracts import Contract
@@ -28,7 +29,7 @@ from kairos_async.contracts.contract import JSONSchema
 from kairos_async.events import EventLevel, LLMDelta
 from kairos_async.exceptions import ConfigError
 from kairos_async.security import Template, untrusted
-from kairos_async.step import is_async
+from kairos_async.step import Action, is_async
 
 _PROCESS: Final = secrets.token_bytes(16)
 
@@ -47,6 +48,17 @@ class AskSettings(TypedDict, total=False):
     fence: Iterable[str]
     stream: bool
     options: Mapping[str, JSONValue] | None
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """An adapter that can say, when a step is made, what it will not be able to ask."""
+
+    def check_options(self, options: Mapping[str, JSONValue]) -> None:
+        """Raise ConfigError for an option that it sets itself, SecurityError for a credential."""
+
+    def shape(self, schema: JSONSchema | None) -> object:
+        """Raise ConfigError for a schema that its provider cannot express."""
 
 
 class Ask:
@@ -72,8 +84,8 @@ class Ask:
         self.reads = frozenset(names - {"item"})
         if unknown := sorted(self._fence - names):
             raise ConfigError(f"ask: fence names {unknown}, which are no placeholders of the template.")
-        if isinstance(checks := getattr(model, "check_options", None), Callable):  # type: ignore[arg-type]
-            checks(self._options)
+        if isinstance(model, Checking):
+            model.check_options(self._options)
 
     def __repr__(self) -> str:
         return f"<Ask {self._model!r}: {', '.join(self._template.names) or 'no placeholders'}>"
@@ -90,9 +102,8 @@ class Ask:
             if hasattr(self, name):
                 setattr(bound, name, getattr(self, name))
         bound._schema = None if contract is None else contract.json_schema()
-        shape = getattr(self._model, "shape", None)
-        if shape is not None:
-            shape(bound._schema)
+        if isinstance(self._model, Checking):
+            self._model.shape(bound._schema)
         return bound
 
     async def __call__(self, ctx: StepContext) -> JSONValue:
@@ -174,15 +185,21 @@ def ask(template: str, model: ModelAdapter | AsyncModel, **settings: Unpack[AskS
         ConfigError: an argument is not valid.
         SecurityError: a credential is given inline.
     """
-    adapter = model if hasattr(model, "call") and hasattr(model, "stream") else FunctionAdapter(model)
-    return Ask(template, adapter, **settings)
+    return Ask(template, as_adapter(model), **settings)
+
+
+def as_adapter(model: ModelAdapter | AsyncModel) -> ModelAdapter:
+    """The model as an adapter: itself, or one around an async function. Raises ConfigError if it is neither."""
+    if isinstance(model, ModelAdapter):
+        return model
+    return FunctionAdapter(model)
 
 
 def split_settings(
     subject: str, settings: Mapping[str, Any], known: type[Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings of an adapter, and those of `ask`. Raises for those that are neither, as `refuse_keywords` does."""
-    refuse_keywords(subject, {k: v for k, v in settings.items() if k not in known.__annotations__}, known.__annotations__)
+    refuse_keywords(subject, settings, known.__annotations__)
     asking = {name: value for name, value in settings.items() if name in AskSettings.__annotations__}
     return {name: value for name, value in settings.items() if name not in asking}, asking
 
@@ -202,7 +219,7 @@ class FunctionAdapter:
     provider: Final = "function"
 
     def __init__(self, function: AsyncModel) -> None:
-        if not callable(function) or not is_async(function):
+        if not callable(function) or not is_async(cast(Action, function)):
             raise ConfigError(f"ask: model={function!r} must be an adapter, or an async function that takes a text.")
         self._function = function
         self.model = getattr(function, "__name__", type(function).__name__)
@@ -229,8 +246,8 @@ class FunctionAdapter:
             started = anyio.current_time()
             answer = await self._function("\n\n".join(texts))
             response = _as_response(answer, self, (anyio.current_time() - started) * 1000)
-            call.usage = response.usage if response.usage.total_tokens is not None else None
-        return response
+            call.usage = None if response.usage.total_tokens is None else response.usage
+        return await checked(response, request)
 
     def stream(self, *_: Any, **__: Any) -> Any:
         """A function has its answer at once."""
@@ -266,4 +283,3 @@ def _as_text(value: JSONValue) -> str:
 def _delimiter(run_id: str) -> str:
     """A run's fence: the same in all its attempts, so that a prompt is, and not to be guessed from its id."""
     return hmac.new(_PROCESS, run_id.encode(), hashlib.sha256).hexdigest()[:16]
-

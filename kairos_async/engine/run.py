@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -22,7 +23,7 @@ import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
 from kairos_async.budget import Account, Budget
-from kairos_async.context import CURRENT, SPENDER, current_spender
+from kairos_async.context import CURRENT, SPENDER, Ending, current_spender
 from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
@@ -46,7 +47,7 @@ from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
-from kairos_async.security import Redactor
+from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateLimits, StateStore
 
 _YIELD_EVERY: Final = 64
@@ -129,6 +130,8 @@ class Run:
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
         self._threads: anyio.CapacityLimiter | None = None
+        self.thread = 0
+        self.endings: list[Ending] = []
 
     async def execute(self) -> WorkflowResult:
         """Run all steps.
@@ -140,6 +143,7 @@ class Run:
         self.context = contextvars.copy_context()
         self.context.run(SPENDER.set, self)
         self.context.run(CURRENT.set, None)
+        self.thread = threading.get_ident()
         self.now = _clock()
         self.started = self.now()
         if not self.hooks:
@@ -178,6 +182,8 @@ class Run:
         finally:
             if self.shared and self.limiter is not None:
                 self.limiter.leave(self)
+            if self.endings:
+                await self._end()
         if self.failure is None and self.schedule.unended:
             assert self.deadline < math.inf, "a run ends with its last step, its failure, or its timeout"
             self.failure = explain(self, "", self._late(), 0)
@@ -194,6 +200,15 @@ class Run:
         if self.account.deadline <= self.deadline:
             return self.account.out_of_time()
         return StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout or 0.0)
+
+    async def _end(self) -> None:
+        """Await what the steps have left for the end of the run, each whatever the others do."""
+        with anyio.CancelScope(shield=True):
+            for ending in self.endings:
+                try:
+                    await ending()
+                except Exception as error:
+                    self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 
     async def _wait(self, ended: anyio.Event) -> None:
         """Keep the task group open while all that is ready waits for a slot of other runs."""
