@@ -84,6 +84,7 @@ class ModelRequest:
         contract: what the parsed answer must be, checked here; None: not checked here (a step checks its own output).
         max_tokens: the greatest length of the answer; None: the adapter's.
         options: further fields of the request, in the provider's own words, such as `{"temperature": 0.2}`.
+        expected: the contract of the step that asks, which the step itself checks: for those who choose among answers.
     """
 
     messages: tuple[Message, ...]
@@ -91,6 +92,7 @@ class ModelRequest:
     contract: Contract | None = None
     max_tokens: int | None = None
     options: Mapping[str, JSONValue] = field(default_factory=dict)
+    expected: Contract | None = None
 
     def __repr__(self) -> str:
         return f"<ModelRequest: {len(self.messages)} messages>"

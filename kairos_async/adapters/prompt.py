@@ -68,7 +68,7 @@ class Ask:
     `text`, `model`, `latency_ms`, `usage` and `metadata`. Made by `ask` and the functions named after providers.
     """
 
-    __slots__ = ("_delimited", "_fence", "_model", "_options", "_schema", "_stream", "_system", "_template", "reads")
+    __slots__ = ("_expected", "_fence", "_model", "_options", "_schema", "_stream", "_system", "_template", "reads")
 
     def __init__(self, template: str, model: ModelAdapter, **settings: Unpack[AskSettings]) -> None:
         refuse_keywords("ask", settings, AskSettings.__annotations__)
@@ -80,6 +80,7 @@ class Ask:
         self._stream = settings.get("stream", False) is True
         self._options = dict(settings.get("options") or {})
         self._schema: JSONSchema | None = None
+        self._expected: Contract | None = None
         names = {*self._template.names, *(self._system.names if self._system else ())}
         self.reads = frozenset(names - {"item"})
         if unknown := sorted(self._fence - names):
@@ -101,6 +102,7 @@ class Ask:
         for name in Ask.__slots__:
             if hasattr(self, name):
                 setattr(bound, name, getattr(self, name))
+        bound._expected = contract
         bound._schema = None if contract is None else contract.json_schema()
         if isinstance(self._model, Checking):
             self._model.shape(bound._schema)
@@ -130,7 +132,7 @@ class Ask:
         messages = [Message("user", tuple(parts))]
         if self._system is not None:
             messages.insert(0, Message("system", (self._system.render(values, delimiter=delimiter),)))
-        return ModelRequest(tuple(messages), schema=self._schema, options=self._options)
+        return ModelRequest(tuple(messages), schema=self._schema, options=self._options, expected=self._expected)
 
     def _values(self, ctx: StepContext) -> dict[str, Any]:
         values: dict[str, Any] = {}
