@@ -60,6 +60,7 @@ TASKS = {
     "types": Task("mypy, strict", "dev", TYPES),
     "docs": Task("run every example of the documentation", "dev", [["-m", "pytest", "tests/test_docs.py"]]),
     "bench": Task("the benchmarks beside hand-written asyncio", "dev", [["-m", "benchmarks.run"]]),
+    "bench-count": Task("instructions a step, under valgrind", "dev", [["-m", "benchmarks.count"]]),
     "clean": Task("remove .venv and every cache", "", []),
 }
 """Arguments after the task's name go to the last of its commands."""
@@ -109,7 +110,7 @@ def clean() -> None:
 
 def usage() -> str:
     """Return the list of tasks."""
-    lines = [f"  {name:8}{task.summary}" for name, task in TASKS.items()]
+    lines = [f"  {name:13}{task.summary}" for name, task in TASKS.items()]
     return "\n".join(["usage: python dev.py TASK [ARGUMENTS]", "", *lines])
 
 

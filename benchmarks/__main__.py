@@ -1,6 +1,6 @@
 """`python -m benchmarks`: speed beside hand-written asyncio, then makespans; `python -m benchmarks NAME`: one alone.
 
-NAME is one of run, scale, makespan, contracts, redaction. `--help` after it says what it takes.
+NAME is one of run, count, scale, makespan, contracts, redaction. `--help` after it says what it takes.
 Options without a name are for `run`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-NAMES = ("run", "scale", "makespan", "contracts", "redaction")
+NAMES = ("run", "count", "scale", "makespan", "contracts", "redaction")
 
 
 def start(name: str, options: list[str]) -> None:

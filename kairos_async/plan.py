@@ -32,6 +32,7 @@ class Node:
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
         required: keys without which the step cannot run: of its input contract, its template, and its foreach.
+        validate: checks an output where nothing has to be awaited for it and nobody listens; None: nothing does.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
     """
 
@@ -59,6 +60,8 @@ class Node:
         "step",
         "successors",
         "timeout",
+        "total_timeout",
+        "validate",
         "writes",
     )
 
@@ -73,10 +76,13 @@ class Node:
         self.writes = step.write_keys
         self.foreach = step.foreach
         self.timeout = step.timeout
+        self.total_timeout = step.total_timeout
         self.parallel = step.parallel
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
+        output = step.output_contract
+        self.validate = None if output is None or output.is_async else output.validate
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
         self.bounded = step.total_timeout is not None or step.budget is not None
@@ -191,6 +197,7 @@ class TaskGraph:
             problems += flow_problems(self, self.input_labels)
         if problems:
             raise PlanError(subject, problems)
+        self.has_threads = not all(node.is_async for node in self.nodes)
         self._outside_keys = tuple(self._keys_from_outside())
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
         if self.has_hints:

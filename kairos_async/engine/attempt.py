@@ -15,14 +15,14 @@ import anyio.to_thread
 
 from kairos_async.context import CURRENT, StepContext, close_context, open_context
 from kairos_async.engine.boundary import accept, check, check_async, check_input
-from kairos_async.engine.call import Call, Produced
+from kairos_async.engine.call import Call
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.state import read_copy
 from kairos_async.step import SKIP
 
 
-async def run_attempt(call: Call, number: int) -> Produced:
-    """Call the action once, between its contracts and within its deadline.
+async def run_attempt(call: Call, number: int) -> None:
+    """Call the action once, between its contracts and within its deadline; the call then has what it left.
 
     Raises:
         StepTimeoutError: the attempt, or the step as a whole, was not done in time; also when the action swallowed
@@ -55,10 +55,14 @@ async def run_attempt(call: Call, number: int) -> Produced:
         close_context(context)
         call.slot.note_context(run.context)
     if output is SKIP:
-        return Produced(None, 0, None, skipped=True)
-    if node.output_contract is not None and not node.output_contract.is_async:
-        output = check(call, node.output_contract, output, "output", number)
-    return accept(call, output)
+        call.skipped = True
+        return
+    if node.output_contract is not None and node.validate is not None:
+        if run.hooks:
+            output = check(call, node.output_contract, output, "output", number)
+        else:
+            output = node.validate(output, node.output_subject)
+    accept(call, output)
 
 
 async def _call_in_time(call: Call, context: StepContext) -> Any:
@@ -155,7 +159,7 @@ async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
     await anyio.lowlevel.checkpoint_if_cancelled()
     finished = False
     output: Any = None
-    with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline()), shield=True):
+    with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline(), run.outer_deadline), shield=True):
         (output,) = await anyio.to_thread.run_sync(
             _prepared, call, context, abandon_on_cancel=True, limiter=run.threads()
         )

@@ -12,7 +12,7 @@ from kairos_async.budget import count_calls
 from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, feedback
 from kairos_async.contracts.dump import small_size
-from kairos_async.engine.call import Call, Produced
+from kairos_async.engine.call import Call
 from kairos_async.events import EventLevel, ValidationComplete, ValidationFail, ValidationStart
 from kairos_async.exceptions import SecurityError, ValidationError
 from kairos_async.flow import SecretOutput
@@ -71,8 +71,8 @@ def _told(call: Call, contract: Contract, boundary: str, attempt: int) -> Iterat
         run.emit(ValidationComplete, name, EventLevel.INFO, facts)
 
 
-def accept(call: Call, output: Any) -> Produced:
-    """The output and the writes of an attempt as state takes them.
+def accept(call: Call, output: Any) -> None:
+    """Keep the output and the writes of an attempt as state takes them.
 
     Raises:
         StateError: the output is not JSON, or too large.
@@ -84,15 +84,25 @@ def accept(call: Call, output: Any) -> Produced:
     size = None if node.output_contract is None else small_size(output)
     if size is None:
         output, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
-    if run.redactor.holds_secret(output):
-        output = _guarded(call, node.name, output)
-    written = call.written
+    if run.secrets.count:
+        output = _without_secrets(call, output)
+    call.output = output
+    call.output_size = size
+
+
+def _without_secrets(call: Call, output: JSONValue) -> JSONValue:
+    """The output, once it and the writes were searched for the run's secrets.
+
+    Raises:
+        SecurityError: one was found, and the workflow says that this is a failure.
+    """
+    run, written = call.run, call.written
     if written is not None:
         for key in written:
             if run.on_secret_output is not SecretOutput.ALLOW and run.redactor.holds_secret(key):
                 raise SecurityError(f"{call} writes to a key that holds a secret of this run; nothing of it is stored.")
-        written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
-    return Produced(output, size, written, call.size)
+        call.written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
+    return _guarded(call, call.node.name, output) if run.redactor.holds_secret(output) else output
 
 
 def _guarded(call: Call, key: str, value: JSONValue) -> JSONValue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import anyio
 
@@ -19,6 +19,7 @@ from kairos_async.failure import Failure
 from kairos_async.flow import SecretOutput
 from kairos_async.outcomes import Attempt
 from kairos_async.plan import Node
+from kairos_async.security import KnownSecrets
 
 
 class RunServices(Services, Protocol):
@@ -29,8 +30,10 @@ class RunServices(Services, Protocol):
     entering: tuple[Callable[[StepContext], object], ...]
     schedule: Schedule
     on_secret_output: SecretOutput
+    secrets: KnownSecrets
     stopping: bool
     deadline: float
+    outer_deadline: float
 
     def now(self) -> float:
         """The event loop's clock, in seconds."""
@@ -50,10 +53,23 @@ class Call(Scope):
 
     `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
     loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
-    a first one that succeeded. `acting` is True while the action itself runs.
+    a first one that succeeded. `acting` is True while the action itself runs. A successful attempt leaves its `output`
+    and, beside the writes of the scope, `output_size` in bytes, or `skipped` if the action returned SKIP.
     """
 
-    __slots__ = ("acting", "attempts", "deadline", "ended", "feedback", "item", "slot", "started")
+    __slots__ = (
+        "acting",
+        "attempts",
+        "deadline",
+        "ended",
+        "feedback",
+        "item",
+        "output",
+        "output_size",
+        "skipped",
+        "slot",
+        "started",
+    )
 
     run: RunServices
     node: Node
@@ -63,7 +79,7 @@ class Call(Scope):
         run: RunServices,
         node: Node,
         slot: Slot,
-        deadline: float,
+        deadline: float = math.inf,
         item: JSONValue = None,
         index: int | None = None,
     ) -> None:
@@ -81,6 +97,9 @@ class Call(Scope):
         self.index = index
         self.attempts: list[Attempt] = []
         self.feedback: dict[str, JSONValue] | None = None
+        self.output: JSONValue = None
+        self.output_size = 0
+        self.skipped = False
 
     def bound(self, seconds: float | None, scope: str, budget: Budget | None) -> None:
         """Limit the call in time and in what it may spend, beyond what it is limited by already."""
@@ -101,13 +120,3 @@ class Call(Scope):
     def __str__(self) -> str:
         item = "" if self.index is None else f", item {self.index}"
         return f"Step {self.node.name!r}{item}"
-
-
-class Produced(NamedTuple):
-    """What a successful attempt leaves: its output, its writes, and the size of both; nothing if it returned SKIP."""
-
-    output: JSONValue
-    size: int
-    written: dict[str, JSONValue] | None
-    written_size: int = 0
-    skipped: bool = False

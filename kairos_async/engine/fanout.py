@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import math
 from array import array
+from typing import Final
 
 import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.runner import GaveUp, Settled, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, explain, give_up, settle
 from kairos_async.engine.slots import Slot
 from kairos_async.events import EventLevel, ItemComplete, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
-from kairos_async.failure import Failure, ForeachPolicy
+from kairos_async.failure import Failure, FailureAction, FailureKind, ForeachPolicy
 from kairos_async.outcomes import Attempt, AttemptStatus, ItemOutcome, ItemOutcomes, StepStatus
 from kairos_async.plan import Node
+
+_STOPPED: Final = GaveUp(Failure("", FailureKind.EXECUTION, "", "", 0), FailureAction.ABORT)
+"""The outcome of an item that another item's failure ended; compared by identity."""
 
 
 class Fanout:
@@ -105,48 +109,48 @@ class Fanout:
             call.bound(None, "item", self.node.step.item_budget)
         self._calls[index] = call
         try:
-            settled = await self._settle(call)
+            settled = await (settle(call) if self._scopes is None else self._settle_or_stop(call, self._scopes))
         except BaseException:
             self._note(call, StepStatus.CANCELLED, None)
             raise
         self._running -= 1
-        if settled is None:
+        if settled is _STOPPED:
             self._note(call, StepStatus.CANCELLED, None)
         else:
             self._record(call, settled)
         self.offer()
         return self._running == 0 and (self.stopped or self._ended == len(self.items))
 
-    async def _settle(self, call: Call) -> Settled | None:
-        """The item's outcome, or None if another item's failure ended it."""
-        if self._scopes is None:
-            return await settle(call)
+    async def _settle_or_stop(self, call: Call, scopes: set[anyio.CancelScope]) -> GaveUp | None:
+        """The item's outcome, or `_STOPPED` if another item's failure ended it."""
         if self.stopped:
-            return None
+            return _STOPPED
         with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
+            scopes.add(scope)
+            call.slot.item_scope = scope
             try:
                 return await settle(call)
             finally:
-                self._scopes.discard(scope)
-        return None
+                call.slot.item_scope = None
+                scopes.discard(scope)
+        return _STOPPED
 
-    def _record(self, call: Call, settled: Settled) -> None:
+    def _record(self, call: Call, gave_up: GaveUp | None) -> None:
         index = call.index
         assert index is not None
-        if isinstance(settled, GaveUp):
-            if settled.status is StepStatus.FAILED_FINAL:
-                self._failed[index] = settled
+        if gave_up is not None:
+            if gave_up.status is StepStatus.FAILED_FINAL:
+                self._failed[index] = gave_up
                 for scope in self._scopes or ():
                     scope.cancel()
-            self._note(call, settled.status, settled.failure)
+            self._note(call, gave_up.status, gave_up.failure)
             return
-        self.outputs[index] = settled.output
-        self._size += settled.size + 8
-        self._written_size += settled.written_size
-        if settled.written is not None:
-            self._writes.append((index, settled.written))
-        self._note(call, StepStatus.SKIPPED if settled.skipped else StepStatus.COMPLETED, None)
+        self.outputs[index] = call.output
+        self._size += call.output_size + 8
+        self._written_size += call.size
+        if call.written is not None:
+            self._writes.append((index, call.written))
+        self._note(call, StepStatus.SKIPPED if call.skipped else StepStatus.COMPLETED, None)
 
     def _note(self, call: Call, status: StepStatus, failure: Failure | None) -> None:
         index = call.index

@@ -8,7 +8,7 @@ from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
-from kairos_async.engine.runner import GaveUp, Settled
+from kairos_async.engine.runner import GaveUp
 from kairos_async.events import EventLevel, StepCancel, StepComplete, StepFail, StepSkip
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import (
@@ -41,28 +41,28 @@ class RunRecord(RunServices, Protocol):
     emitter: Emitter
 
 
-def step_result(run: RunRecord, call: Call, settled: Settled) -> StepResult:
+def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResult:
     """The result of a plain step; its output is in the store already."""
     started_ms, duration_ms = (call.started - run.started) * 1000, (call.ended - call.started) * 1000
-    if isinstance(settled, GaveUp):
+    if gave_up is not None:
         return StepResult(
             call.node.name,
-            settled.status,
+            gave_up.status,
             attempts=tuple(call.attempts),
             started_ms=started_ms,
             duration_ms=duration_ms,
-            error_type=settled.failure.error_type,
-            error_message=settled.failure.error_message,
-            reason=FAILED_AND_SKIPPED if settled.status is StepStatus.SKIPPED else None,
+            error_type=gave_up.failure.error_type,
+            error_message=gave_up.failure.error_message,
+            reason=FAILED_AND_SKIPPED if gave_up.status is StepStatus.SKIPPED else None,
         )
     return StepResult(
         call.node.name,
-        StepStatus.SKIPPED if settled.skipped else StepStatus.COMPLETED,
-        settled.output,
+        StepStatus.SKIPPED if call.skipped else StepStatus.COMPLETED,
+        call.output,
         tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms),),
         started_ms=started_ms,
         duration_ms=duration_ms,
-        reason="its action returned SKIP" if settled.skipped else None,
+        reason="its action returned SKIP" if call.skipped else None,
     )
 
 

@@ -37,9 +37,10 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, Settled, cancel_pending, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, explain, give_up, settle
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
+from kairos_async.engine.tasks import native_loop, workers_of
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import BudgetExceeded, StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
@@ -47,7 +48,7 @@ from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
-from kairos_async.security import Redactor, sanitize_exception
+from kairos_async.security import KnownSecrets, Redactor, sanitize_exception
 from kairos_async.state import StateLimits, StateStore
 
 _YIELD_EVERY: Final = 64
@@ -79,14 +80,6 @@ class RunConfig:
         return dataclasses.replace(self, hooks=(*self.hooks, hook))
 
 
-def _clock() -> Callable[[], float]:
-    """The event loop's clock. asyncio's own is asked directly, for a seventh of what anyio's dispatch costs."""
-    loop = anyio.lowlevel.current_token()
-    loop = getattr(loop, "native_token", loop)
-    clock: Callable[[], float] = getattr(loop, "time", anyio.current_time)
-    return clock
-
-
 class Run:
     """One run of a workflow. Made with checked inputs, executed once.
 
@@ -102,7 +95,8 @@ class Run:
         self.graph = config.graph
         self.run_id = os.urandom(16).hex()
         self.order = next(_order)
-        self.redactor = Redactor(config.sensitive_keys)
+        self.secrets = KnownSecrets()
+        self.redactor = Redactor(config.sensitive_keys, registry=self.secrets)
         self.on_secret_output = config.on_secret_output
         self.store = StateStore(inputs, config.limits)
         self.outer = current_spender()
@@ -125,7 +119,7 @@ class Run:
         self.replans: list[Replan] = []
         self.planning = 0
         self.stopping = False
-        self.deadline = math.inf
+        self.deadline = self.outer_deadline = math.inf
         self.replan_lock = anyio.Lock() if config.planner is not None else None
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
@@ -144,7 +138,9 @@ class Run:
         self.context.run(SPENDER.set, self)
         self.context.run(CURRENT.set, None)
         self.thread = threading.get_ident()
-        self.now = _clock()
+        loop = native_loop()
+        self.workers = workers_of(loop)
+        self.now: Callable[[], float] = getattr(loop, "time", anyio.current_time)
         self.started = self.now()
         if not self.hooks:
             return workflow_result(self, await self._execute())
@@ -167,15 +163,13 @@ class Run:
         return True
 
     async def _execute(self) -> WorkflowStatus:
-        self._ended = anyio.Event() if self.shared else None
         try:
-            async with anyio.create_task_group() as self.tasks:
-                if self.timeout is not None or self.account.budget is not None:
-                    self.tasks.cancel_scope.deadline = self._set_deadline()
-                self.pump()
-                if self._ended is not None and self.schedule.unended:
-                    await self._wait(self._ended)
-            await anyio.lowlevel.checkpoint_if_cancelled()  # every step may have swallowed the caller's cancellation
+            await anyio.lowlevel.checkpoint_if_cancelled()  # a run inside of a cancelled scope starts nothing
+            if self.timeout is None and self.account.budget is None:
+                await self.workers.run(self._begin_run, self._stop)
+            else:
+                with anyio.CancelScope(deadline=self._set_deadline()):
+                    await self.workers.run(self._begin_run, self._stop)
         except BaseException:
             self._close(WorkflowStatus.CANCELLED)
             raise
@@ -210,49 +204,51 @@ class Run:
                 except Exception as error:
                     self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 
-    async def _wait(self, ended: anyio.Event) -> None:
-        """Keep the task group open while all that is ready waits for a slot of other runs."""
-        try:
-            await ended.wait()
-        except BaseException:
-            self.stopping = True
-            raise
+    def _begin_run(self) -> None:
+        if self.graph.has_threads:
+            self.outer_deadline = anyio.current_effective_deadline()
+        if self.shared and self.schedule.unended:
+            self.workers.hold()  # all that is ready may have to wait for a slot of other runs
+        self.pump()
 
-    async def _work(self, unit: Unit, index: int) -> None:
+    def _stop(self) -> None:
+        self.stopping = True
+
+    async def _work(self, scope: anyio.CancelScope, unit: Unit, index: int) -> None:
         """The main loop: run a unit, record how it ended, go on with the next one that is ready, or end.
 
         `index` is the position of the item if the unit is a foreach.
         """
-        slot = Slot(self)
+        slot = Slot(self, scope)
         rounds = 0
-        self.stopping = self.stopping or cancel_pending()
-        try:
-            while not self.stopping:
-                if isinstance(unit, Fanout):
-                    if await unit.run_item(index, slot):
-                        await self._conclude(unit, slot)
-                elif unit.node.foreach is not None:
-                    await self._begin_fanout(unit.node, unit.node.foreach, slot)
-                else:
-                    call = self._begin(unit.node, slot)
-                    settled = await settle(call)
-                    if not self._completed(call, settled):
-                        await self._finish(unit.node, step_result(self, call, settled), settled, slot)
-                if not (slot.held and slot.clean):
-                    slot.give_up()
-                    self.pump()
-                    return
-                if (following := self._next_for(slot)) is None:
-                    return
-                unit, index = following
-                rounds += 1
-                if rounds % _YIELD_EVERY == 0:
-                    await anyio.lowlevel.checkpoint()
-        except BaseException:
-            self.stopping = True  # Only what ends the run comes through: from here on nothing starts.
-            raise
-        finally:
-            slot.give_up()
+        with scope:
+            try:
+                while not self.stopping:
+                    if isinstance(unit, Fanout):
+                        if await unit.run_item(index, slot):
+                            await self._conclude(unit, slot)
+                    elif (node := unit.node).foreach is not None:
+                        await self._begin_fanout(node, node.foreach, slot)
+                    else:
+                        call = self._begin(node, slot)
+                        gave_up = await settle(call)
+                        if gave_up is not None or not self._completed(call):
+                            await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
+                    if not (slot.held and slot.clean):
+                        slot.give_up()
+                        self.pump()
+                        return
+                    if (following := self._next_for(slot)) is None:
+                        return
+                    unit, index = following
+                    rounds += 1
+                    if rounds % _YIELD_EVERY == 0:
+                        await anyio.lowlevel.checkpoint()
+            except BaseException:
+                self.stopping = True  # Only what ends the run comes through: from here on nothing starts.
+                raise
+            finally:
+                slot.give_up()
 
     def pump(self) -> None:
         """Start what is ready, as far as there are slots."""
@@ -288,11 +284,8 @@ class Run:
         if isinstance(unit, Resume):
             unit.granted.set()
         else:
-            self.context.copy().run(self._spawn, unit, index)
+            self.workers.start(self._work, unit, index, name=unit.node.name, context=self.context.copy())
         return True
-
-    def _spawn(self, unit: Unit, index: int) -> None:
-        self.tasks.start_soon(self._work, unit, index, name=unit.node.name)
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it."""
@@ -324,18 +317,19 @@ class Run:
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
             self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
-        call = Call(self, node, slot, math.inf)
+        call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
-            call.bound(node.step.total_timeout, "step", node.step.budget)
-        self.active[node.name] = call
+            call.bound(node.total_timeout, "step", node.step.budget)
         return call
 
-    def _completed(self, call: Call, settled: Settled) -> bool:
+    def _completed(self, call: Call) -> bool:
         """Record a step that completed at its first attempt, as nearly all do. False for every other outcome."""
-        if isinstance(settled, GaveUp) or settled.skipped or call.attempts:
+        if call.skipped or call.attempts:
             return False
-        name, started_ms = call.node.name, (call.started - self.started) * 1000
-        self.results.record_first_success(name, settled.output, started_ms, (call.ended - call.started) * 1000)
+        name, started = call.node.name, call.started
+        self.results.record_first_success(
+            name, call.output, (started - self.started) * 1000, (call.ended - started) * 1000
+        )
         if self.hooks:
             announce(self, self.results[name])
         self._leave(name)
@@ -349,7 +343,7 @@ class Run:
                 f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
                 "it return one, such as list(d.items())."
             )
-            call = Call(self, node, slot, math.inf)
+            call = Call(self, node, slot)
             gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
@@ -366,9 +360,8 @@ class Run:
         gave_up = fanout.conclude()
         await self._finish(fanout.node, fanout_result(self, fanout, gave_up), gave_up, slot)
 
-    async def _finish(self, node: Node, result: StepResult, settled: Settled | None, slot: Slot) -> None:
+    async def _finish(self, node: Node, result: StepResult, gave_up: GaveUp | None, slot: Slot) -> None:
         """Record an outcome, and do what a failure asks for."""
-        gave_up = settled if isinstance(settled, GaveUp) else None
         if self.hooks:
             announce(self, result, gave_up.action if gave_up else None)
         if gave_up is not None and gave_up.action is FailureAction.REPLAN:
@@ -396,15 +389,15 @@ class Run:
         self._note_end()
 
     def _note_end(self) -> None:
-        if self._ended is not None and not self.schedule.unended:
-            self._ended.set()
+        if self.shared and not self.schedule.unended:
+            self.workers.release()
 
     def abort(self, failure: Failure) -> None:
         """End the run: cancel what is running; what has not run is skipped."""
         if self.failure is None:
             self.failure = failure
             self.stopping = True
-            self.tasks.cancel_scope.cancel()
+            self.workers.cancel()
 
     def adopt(self, graph: TaskGraph, record: Replan) -> None:
         """Go on with another graph."""

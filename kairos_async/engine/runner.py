@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Any, Final, NoReturn, cast
 
 import anyio
 import anyio.to_thread
@@ -20,7 +20,7 @@ from kairos_async._types import MISSING, FieldError, JSONValue
 from kairos_async.budget import count_calls
 from kairos_async.engine.attempt import awaited, boxed, in_context, run_attempt
 from kairos_async.engine.boundary import accept
-from kairos_async.engine.call import Call, Produced, RunServices
+from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
 from kairos_async.events import EventLevel, StepRetry
 from kairos_async.exceptions import BudgetExceeded, KairosError, PolicyError, StepTimeoutError, ValidationError
@@ -31,9 +31,6 @@ from kairos_async.step import SKIP
 
 _LONGEST_PAUSE: Final = 1e7
 """Seconds that a `retry_after` may ask for; about four months."""
-
-_WAITED: Final = 0.001
-"""Seconds. What takes less did not wait for anything in which a cancellation would reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,41 +46,41 @@ class GaveUp:
         return StepStatus.SKIPPED if self.action is FailureAction.SKIP else StepStatus.FAILED_FINAL
 
 
-Settled: TypeAlias = Produced | GaveUp
+async def settle(call: Call) -> GaveUp | None:
+    """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation.
 
-
-async def settle(call: Call) -> Settled:
-    """Run the call, with the retries and the recovery that its policy allows. Raises only cancellation."""
+    None if it produced something, which the call then has.
+    """
     try:
-        produced = await run_attempt(call, 1)
-        if not _commit(call, produced):
+        await run_attempt(call, 1)
+        if not _commit(call):
             await _deliver_cancellation()
     except BaseException as error:
         failed = _note_failure(call, error, call.started)
     else:
-        return produced
+        return None
     return await _recover(call, await _decide(call, failed))
 
 
-async def _attempt_again(call: Call) -> Produced:
+async def _attempt_again(call: Call) -> None:
     """One more attempt. Raises AttemptFailed with what the policy wants next, or a cancellation."""
     call.renew()
     started = call.run.now()
     number = len(call.attempts) + 1
     try:
-        produced = await run_attempt(call, number)
-        if not _commit(call, produced):
+        await run_attempt(call, number)
+        if not _commit(call):
             await _deliver_cancellation()
     except BaseException as error:
         failed = _note_failure(call, error, started)
     else:
         call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, (call.ended - started) * 1000))
-        return produced
+        return
     raise await _decide(call, failed)
 
 
-def _commit(call: Call, produced: Produced) -> bool:
-    """Store what a plain step produced; what an item of a foreach produced is stored with its step.
+def _commit(call: Call) -> bool:
+    """Store what a plain step left; what an item of a foreach left is stored with its step.
 
     False if the run is over already: the action swallowed its cancellation.
     """
@@ -91,11 +88,10 @@ def _commit(call: Call, produced: Produced) -> bool:
     call.ended = run.now()
     if run.stopping or call.ended >= run.deadline:
         return False
-    # The question costs a microsecond; an action that swallowed a cancellation has waited for something first.
-    if call.ended - call.started > _WAITED and cancel_pending():
+    if call.slot.cancelled():
         return False
-    if call.index is None and not produced.skipped:
-        run.commit(call.node, produced.output, produced.size + produced.written_size, produced.written)
+    if call.index is None and not call.skipped:
+        run.commit(call.node, call.output, call.output_size + call.size, call.written)
     return True
 
 
@@ -267,12 +263,14 @@ async def call_user(run: RunServices, function: Callable[[Any], Any], argument: 
     return await in_context(run.context.copy(), awaited(answer)) if inspect.isawaitable(answer) else answer
 
 
-async def _recover(call: Call, failed: AttemptFailed) -> Settled:
+async def _recover(call: Call, failed: AttemptFailed) -> GaveUp | None:
     if failed.action is FailureAction.RETRY:
         try:
-            return await _retry(call, failed)
+            await _retry(call, failed)
         except AttemptFailed as last:
             failed = last
+        else:
+            return None
     if failed.action is FailureAction.RETRY:
         failed = await _decide(call, AttemptFailed(failed.failure, call.node.policy.fallback_action))
     if failed.replacement is not MISSING:
@@ -287,7 +285,7 @@ def give_up(failure: Failure, action: FailureAction) -> GaveUp:
     return GaveUp(failure, FailureAction.ABORT)
 
 
-async def _retry(call: Call, first: AttemptFailed) -> Produced:
+async def _retry(call: Call, first: AttemptFailed) -> None:
     run, node = call.run, call.node
 
     def announce(failed: AttemptFailed, delay: float) -> None:
@@ -317,12 +315,12 @@ async def _retry(call: Call, first: AttemptFailed) -> Produced:
     def out_of_time(seconds: float) -> bool:
         return run.now() + seconds >= call.deadline
 
-    return await retry(
+    await retry(
         first, lambda: _attempt_again(call), node.policy, announce=announce, pause=pause, out_of_time=out_of_time
     )
 
 
-async def _replace(call: Call, failed: AttemptFailed) -> Settled:
+async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
     """A custom handler's replacement output passes the same contract as the step's own."""
     run, node = call.run, call.node
     output: object = failed.replacement
@@ -332,9 +330,9 @@ async def _replace(call: Call, failed: AttemptFailed) -> Settled:
                 output, node.output_subject, count_llm_call=functools.partial(count_calls, call)
             )
         call.renew()
-        produced = accept(call, output)
+        accept(call, output)
         if call.index is None:
-            run.commit(node, produced.output, produced.size, None)
+            run.commit(node, call.output, call.output_size, None)
     except KairosError as error:
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
-    return produced
+    return None

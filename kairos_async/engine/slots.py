@@ -43,16 +43,24 @@ class Slot:
 
     Attributes:
         held: True from the start; False while the slot is given up.
+        scope: what cancels the worker.
+        item_scope: what cancels the item of a foreach that it runs; None if only the whole run can be.
         clean: whether the task's context variables are still those of the run. An action may set some; then the
             task does not run another unit.
     """
 
-    __slots__ = ("_run", "clean", "held")
+    __slots__ = ("_run", "clean", "held", "item_scope", "scope")
 
-    def __init__(self, run: SlotSource) -> None:
+    def __init__(self, run: SlotSource, scope: anyio.CancelScope) -> None:
         self._run = run
+        self.scope = scope
+        self.item_scope: anyio.CancelScope | None = None
         self.held = True
         self.clean = True
+
+    def cancelled(self) -> bool:
+        """Whether what this worker does has been cancelled."""
+        return self.scope.cancel_called or (self.item_scope is not None and self.item_scope.cancel_called)
 
     def note_context(self, expected: contextvars.Context) -> None:
         """See whether an action has left context variables behind in this task.
