@@ -417,6 +417,8 @@ class HTTPStream:
     async def _finish(self) -> None:
         collector = self._collector
         collector.close()
+        if collector.complete:
+            await self._reply.drain()
         answer = collector.answer
         self._call.usage = _known(answer.usage)
         if answer.stop is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import math
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -27,7 +26,9 @@ from kairos_async.context import at_end_of_run, current_step, on_thread_of_run
 from kairos_async.exceptions import ConfigError, ModelError
 
 _CLOSING: Final = 5.0
-"""Seconds that closing a pool may take."""
+"""Seconds that closing a pool, or a connection, may take."""
+_DRAINING: Final = 0.5
+"""Seconds for the end of a stream whose answer is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class _Pool:
 
 _pool: Final[anyio.lowlevel.RunVar[_Pool]] = anyio.lowlevel.RunVar("kairos_async_connections")
 _trusted: Final[list[ssl.SSLContext]] = []
+_ready: Final[list[object]] = []
 
 
 @asynccontextmanager
@@ -145,12 +147,19 @@ def prepare(subject: str, base_url: str) -> None:
     Raises:
         ConfigError: httpx is not installed.
     """
-    if importlib.util.find_spec("httpx") is None:
+    try:
+        httpx = importlib.import_module("httpx")  # an extra: this module has to be importable without it
+    except ModuleNotFoundError as error:
+        if error.name != "httpx":
+            raise
         raise ConfigError(
             f"{subject} needs the extra `http`: pip install 'kairos-async[http]', or pass a client of your own."
-        )
+        ) from None
+    if not _ready:
+        # What httpx imports with its first client, it would otherwise import on the event loop.
+        _ready.append(httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False))
     if base_url.startswith("https:") and not _trusted:
-        _trusted.append(importlib.import_module("httpx").create_ssl_context(trust_env=False))
+        _trusted.append(httpx.create_ssl_context(trust_env=False))
 
 
 def _client(url: str) -> Any:
@@ -214,12 +223,27 @@ class Reply:
             data += piece
         return bytes(data)
 
+    async def drain(self) -> None:
+        """Read what follows the answer, which should be nothing, so that the connection can be used again."""
+        with anyio.move_on_after(_DRAINING):
+            while await self.chunk() is not None:
+                continue
+
     async def aclose(self) -> None:
         """Give the connection back, or end it if not everything was read."""
         with anyio.move_on_after(_CLOSING, shield=True):
-            if self._chunks is not None:
-                await self._chunks.aclose()
             await self._response.aclose()
+            if self._chunks is not None:
+                await self._end_chunks()
+
+    async def _end_chunks(self) -> None:
+        """Run the client's generators to their end: closing the outer one would leave those inside of it to the garbage
+        collector, which trio warns of. The connection is closed, so that reading on fails once its buffer is empty."""
+        try:
+            async for _ in self._chunks:
+                continue
+        except Exception as error:
+            del error  # the end that was wanted
 
 
 async def send(

@@ -34,6 +34,7 @@ from kairos_async.step import Action, is_async
 _PROCESS: Final = secrets.token_bytes(16)
 
 _FEEDBACK: Final = "Your previous answer was not accepted. It broke these rules:"
+_RESPONSE: Final = frozenset({"text", "model", "latency_ms", "usage", "metadata"})
 _LONGEST_WORD: Final = 200
 """Characters of a stream that are held back at most until a space follows."""
 
@@ -143,6 +144,7 @@ class Ask:
                 raise ConfigError(f"Step {ctx.step_id!r} has the placeholder {{item}}, and no foreach that gives one.")
             else:
                 value = ctx.item
+            value = said(value)
             values[name] = untrusted(_as_text(value)) if name in self._fence else value
         return values
 
@@ -270,6 +272,12 @@ def _as_response(answer: Any, adapter: FunctionAdapter, latency_ms: float) -> Mo
         stop=StopReason.END,
         parsed=parsed,
     )
+
+
+def said(value: JSONValue) -> JSONValue:
+    """The text of an answer that a step without a contract has stored with its usage and the rest; any other value as
+    it is. A prompt that reads such a step means what the model said."""
+    return value["text"] if isinstance(value, dict) and value.keys() == _RESPONSE else value
 
 
 def _text(what: str, given: object) -> str:
