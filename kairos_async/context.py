@@ -172,6 +172,13 @@ def keep_secret(context: StepContext, value: str) -> None:
     _scope(context).run.redactor.register(value)
 
 
+def holds_secret(data: JSONValue) -> bool:
+    """Whether a secret of the run in which the caller runs, or any kind of credential, is recognised in the data."""
+    run = SPENDER.get()
+    redactor = Redactor() if run is None else run.redactor
+    return redactor.redact(data) != data
+
+
 def open_context(context: StepContext, scope: Scope) -> None:
     """Let the context reach what the scope grants, until `close_context`."""
     _open[context] = scope

@@ -118,11 +118,12 @@ class _Begun:
     def response(self) -> ModelResponse:
         return self._stream.response
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        if self._first is not None:
-            yield self._first
-        async for piece in self._rest:
-            yield piece
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        first, self._first = self._first, None
+        return await anext(self._rest) if first is None else first
 
 
 @asynccontextmanager

@@ -44,9 +44,17 @@ def set_price(provider: str, model: str, *, input_mtok: float | Decimal, output_
     _set_by_user[provider, model] = (read, read, read, written)
 
 
+_library: Any = None
+
+
 def prepare() -> None:
-    """Load the price library, if it is installed: half a second, which must not fall into a run."""
-    if _library() is not None:
+    """Load the price library, if it is installed: half a second, which must not fall into a run.
+
+    Adapters, and actions made of prompts, do it when they are made. Before that no price but those of users is known.
+    """
+    global _library
+    if _library is None and importlib.util.find_spec("genai_prices"):
+        _library = importlib.import_module("genai_prices")
         _tariff("openai", "gpt-4o")
 
 
@@ -68,7 +76,7 @@ def cost_of(provider: str, model: str, read: int, written: int, cached: int = 0,
     """What so many tokens cost; None if the price of the model is not known. `read` includes the cached ones."""
     rates = _set_by_user.get((provider, model))
     if rates is None:
-        tariff = _tariff(provider, model)
+        tariff = None if _library is None else _tariff(provider, model)
         if tariff is None:
             return None
         rates = tariff.at(read)
@@ -86,7 +94,7 @@ def priced(provider: str, model: str, usage: TokenUsage) -> TokenUsage:
 
 def why_unknown(provider: str, model: str) -> str:
     """What to do when the price of a model is not known."""
-    if _library() is None:
+    if _library is None:
         way = "install the extra `prices` (pip install 'kairos-async[prices]')"
     else:
         way = (
@@ -122,15 +130,8 @@ class _Tariff:
 
 
 @functools.cache
-def _library() -> Any:
-    return importlib.import_module("genai_prices") if importlib.util.find_spec("genai_prices") else None
-
-
-@functools.cache
 def _tariff(provider: str, model: str) -> _Tariff | None:
-    library = _library()
-    if library is None:
-        return None
+    library = _library
 
     def price(read: int, written: int, cached: int, to_cache: int) -> Decimal:
         usage = library.Usage(

@@ -81,11 +81,17 @@ class FakeStream:
     def __init__(self, response: ModelResponse) -> None:
         self.response = response
         self.text = ""
+        self._words = iter(response.text.split())
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        for word in self.response.text.split():
-            self.text += word
-            yield word
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        word = next(self._words, None)
+        if word is None:
+            raise StopAsyncIteration
+        self.text += word
+        return word
 
 
 def unavailable(**facts: Any) -> ModelUnavailableError:

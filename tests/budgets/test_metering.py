@@ -27,7 +27,6 @@ from kairos_async.adapters.prompt import ask
 from tests.budgets.models import USAGE, FakeModel, unavailable
 from tests.engine.tools import NO_RETRY, checked, replanning, retrying, returns, run
 
-prices.prepare()  # Half a second, which is no part of a test on the event loop.
 
 PRICE = Decimal(10) * Decimal("2.5") / 1_000_000 + Decimal(5) * Decimal(10) / 1_000_000
 """Of the usage of a fake model, which says that it is a gpt-4o: 2.50 dollars in, 10 dollars out."""
@@ -121,6 +120,7 @@ async def test_a_call_that_waits_for_the_governor_and_is_cancelled_was_not_made(
     model, slow = FakeModel(), FakeModel(takes=10)
 
     async def impatient(ctx: StepContext) -> int:
+        await anyio.sleep(0.1)
         with anyio.move_on_after(1):
             await model.call("hi")
         return model.sent
