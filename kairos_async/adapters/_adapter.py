@@ -7,13 +7,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypedDict, Unpack
 
 import anyio
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from kairos_async._types import MISSING, JSONValue, Missing, TokenUsage
+from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.adapters import _errors, _http, prices
 from kairos_async.adapters._call import ModelCall, metered
 from kairos_async.adapters._endpoint import (
@@ -26,8 +25,9 @@ from kairos_async.adapters._endpoint import (
 )
 from kairos_async.adapters._errors import Origin
 from kairos_async.adapters._http import Client, Reply, Timeouts
-from kairos_async.adapters._sse import Event, Events
+from kairos_async.adapters._streaming import HTTPStream
 from kairos_async.adapters._structured import Shape, Structured, in_words, parsed_json
+from kairos_async.adapters._wire import Answer, Collector, known
 from kairos_async.adapters.model import (
     Message,
     ModelRequest,
@@ -35,52 +35,15 @@ from kairos_async.adapters.model import (
     ModelStream,
     Prompt,
     StopReason,
-    ToolCall,
     as_request,
     checked,
 )
 from kairos_async.contracts.contract import JSONSchema
-from kairos_async.exceptions import ConfigError, ModelStopError, ModelTruncatedError
+from kairos_async.exceptions import ConfigError, ModelStopError
 
 LONGEST_ANSWER: Final = 16 * 2**20
-LONGEST_EVENT: Final = 2**20
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 LIMIT_HEADERS: Final = ("ratelimit", "retry-after")
-
-
-class Wire(BaseModel):
-    """A part of a provider's answer. What is not declared is ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a provider's answer says, in our words; filled piece by piece from a stream."""
-
-    text: list[str] = field(default_factory=list)
-    stop: StopReason | None = None
-    stop_word: str | None = None
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    model: str | None = None
-    id: str | None = None
-    tool_calls: list[ToolCall] = field(default_factory=list)
-
-
-class Collector(ABC):
-    """A stream of a provider, event by event. `failed` holds the body of an error that came as an event."""
-
-    def __init__(self) -> None:
-        self.answer = Answer()
-        self.complete = False
-        self.failed: bytes | None = None
-
-    @abstractmethod
-    def take(self, event: Event) -> str:
-        """The text that the event adds. Raises pydantic's ValidationError for what is not in the format."""
-
-    def close(self) -> None:  # noqa: B027 - most formats have nothing to do here
-        """Called once the stream has ended, before the answer is used."""
 
 
 class HTTPSettings(TypedDict, total=False):
@@ -225,7 +188,7 @@ class HTTPAdapter(ABC):
                 finally:
                     await reply.aclose()
             answer = self._understood(reply, body)
-            call.usage = _known(answer.usage)
+            call.usage = known(answer.usage)
             response = self._response(call, answer, reply, started)
         return await checked(response, request)
 
@@ -247,7 +210,14 @@ class HTTPAdapter(ABC):
             started = anyio.current_time()
             reply = await self._send(call, content, streaming=True)
             stack.push_async_callback(reply.aclose)
-            yield HTTPStream(self, call, request, reply, started)
+
+            async def finish(answer: Answer) -> ModelResponse:
+                return await checked(self._response(call, answer, reply, started), request)
+
+            stream = HTTPStream(call, reply, self._collector(), finish)
+            yield stream
+            if not stream.ended:
+                call.outcome = "abandoned"
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[None]:
@@ -353,84 +323,6 @@ class HTTPAdapter(ABC):
             tool_calls=tuple(answer.tool_calls),
             metadata={"request_id": request or answer.id, "stop_reason": answer.stop_word},
         )
-
-
-class HTTPStream:
-    """An answer of an `HTTPAdapter` on its way; see `ModelStream`."""
-
-    def __init__(
-        self, adapter: HTTPAdapter, call: ModelCall, request: ModelRequest, reply: Reply, started: float
-    ) -> None:
-        self._adapter = adapter
-        self._call = call
-        self._request = request
-        self._reply = reply
-        self._started = started
-        self._events = Events(reply, LONGEST_EVENT)
-        self._collector = adapter._collector()
-        self._response: ModelResponse | None = None
-
-    @property
-    def text(self) -> str:
-        """What came so far."""
-        return "".join(self._collector.answer.text)
-
-    @property
-    def response(self) -> ModelResponse:
-        """The whole answer. Raises ConfigError while the iteration has not come to its end."""
-        if self._response is None:
-            raise ConfigError("A stream has a response once it was read to its end.")
-        return self._response
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
-
-    async def __anext__(self) -> str:
-        """The next piece of text, never an empty one."""
-        collector = self._collector
-        while not collector.complete:
-            event = await self._events.next()
-            if event is None:
-                break
-            piece = self._take(event)
-            if piece:
-                collector.answer.text.append(piece)
-                return piece
-        if self._response is None:
-            await self._finish()
-        raise StopAsyncIteration
-
-    def _take(self, event: Event) -> str:
-        collector, origin = self._collector, self._adapter.origin
-        piece: str | None = None
-        try:
-            piece = collector.take(event)
-        except ValidationError:
-            piece = None  # nothing of it is kept: it quotes the answer
-        self._call.usage = _known(collector.answer.usage)
-        if collector.failed is not None:
-            raise _errors.of_event(origin, collector.failed, self._call.usage)
-        if piece is None:
-            raise _errors.not_in_format(origin, self._call.usage)
-        return piece
-
-    async def _finish(self) -> None:
-        collector = self._collector
-        collector.close()
-        if collector.complete:
-            await self._reply.drain()
-        answer = collector.answer
-        self._call.usage = _known(answer.usage)
-        if answer.stop is None:
-            raise self._adapter.origin.error(
-                ModelTruncatedError, "its stream ended before the answer did", usage=self._call.usage
-            )
-        response = self._adapter._response(self._call, answer, self._reply, self._started)
-        self._response = await checked(response, self._request)
-
-
-def _known(usage: TokenUsage) -> TokenUsage | None:
-    return None if usage.total_tokens is None else usage
 
 
 def with_part(request: ModelRequest, text: str) -> ModelRequest:

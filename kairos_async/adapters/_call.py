@@ -26,7 +26,8 @@ class ModelCall:
         max_tokens: the greatest length of the answer that will be sent, None if the provider decides.
         usage: what it consumed, as soon as that is known; None when the call ends means that nobody knows.
         limits: the rate-limit headers of the answer, lower case, successful or not.
-        outcome: how it ended: "ok", "cancelled", "failed", or the name of the `ModelError`.
+        outcome: how it ended: "ok", "cancelled", "failed", "abandoned" (a stream that nobody read on), or the name
+            of the `ModelError`.
         error: the `ModelError` that it ended with.
         latency_ms: how long it took, once it ended.
         step: the attempt in which it was made; None outside of a run.
@@ -61,7 +62,8 @@ async def metered(call: ModelCall) -> AsyncIterator[ModelCall]:
         started = anyio.current_time()
         try:
             yield call
-            call.outcome = "ok"
+            if call.outcome == "cancelled":
+                call.outcome = "ok"
         except ModelError as error:
             call.error, call.outcome = error, type(error).__name__
             call.usage = call.usage or error.usage

@@ -42,11 +42,19 @@ _DURATION: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,9})?)s")
 QUOTA_WORDS: Final = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "quota_exceeded"})
 KEY_WORDS: Final = frozenset({"API_KEY_INVALID", "invalid_api_key", "authentication_error", "UNAUTHENTICATED"})
 LENGTH_WORDS: Final = frozenset({"context_length_exceeded", "string_above_max_length", "request_too_large"})
-TIMEOUT_WORDS: Final = frozenset({"timeout_error", "DEADLINE_EXCEEDED"})
-RATE_WORDS: Final = frozenset({"rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"})
-TROUBLE_WORDS: Final = frozenset(
-    {"overloaded_error", "api_error", "server_error", "internal_error", "UNAVAILABLE", "INTERNAL"}
-)
+_STATUS_OF: Final[Mapping[int, frozenset[str]]] = {
+    401: KEY_WORDS,
+    429: frozenset({"rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"}),
+    504: frozenset({"timeout_error", "DEADLINE_EXCEEDED"}),
+    529: frozenset({"overloaded_error", "UNAVAILABLE"}),
+}
+"""For words of errors inside of streams: the status that the same error has as an answer."""
+
+_REFUSED: Final[Mapping[int, str]] = {
+    300: "the provider redirects elsewhere, where a key is never sent: check base_url",
+    400: "the provider refuses the request as not valid: check model, options and contract",
+    404: "the provider does not know this model, or has no such API at its base_url",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +83,31 @@ def of_status(origin: Origin, status: int, headers: Mapping[str, str], body: byt
 
 
 def of_event(origin: Origin, body: bytes, usage: TokenUsage | None) -> ModelError:
-    """The error that a provider reports in the middle of a stream, after it had said 200."""
-    kind, problem = _meaning(origin, 0, frozenset(_words(body)))
-    if kind is ModelRequestError:
-        kind, problem = ModelUnavailableError, "it reported an error in the middle of its answer"
+    """The error that a provider reports in the middle of a stream, after it had said 200: told by its words alone."""
+    words = frozenset(_words(body))
+    status = next((status for status, meaning in _STATUS_OF.items() if words & meaning), 500)
+    kind, problem = _meaning(origin, status, words)
     return origin.error(kind, problem, usage=usage, retry_after=retry_after({}, body))
 
 
 def _meaning(origin: Origin, status: int, words: frozenset[str]) -> tuple[type[ModelError], str]:
-    if words & QUOTA_WORDS or status == 402:
+    """What a status means; only quotas, keys and lengths are told by words, where providers use one status for all."""
+    if status == 402 or words & QUOTA_WORDS:
         return ModelQuotaError, "the account has no quota or money left"
-    if words & KEY_WORDS or status in (401, 403):
+    if status in (401, 403) or (status == 400 and words & KEY_WORDS):
         where = f": check {' or '.join(origin.variables)}" if origin.variables else ""
         return ModelAuthError, f"the provider refuses the key, or what it may use{where}"
-    if status == 429 or words & RATE_WORDS:
-        return ModelRateLimitError, "too many requests or tokens a minute"
-    if status in (408, 504) or words & TIMEOUT_WORDS:
-        return ModelTimeoutError, "the provider was too slow, as it says itself"
-    if status in (409, 425) or status >= 500 or words & TROUBLE_WORDS:
-        busy = status in (503, 529) or "overloaded_error" in words
-        return ModelUnavailableError, f"the provider is {'overloaded' if busy else 'in trouble'}"
-    if status == 413 or words & LENGTH_WORDS:
+    if status == 413 or (status == 400 and words & LENGTH_WORDS):
         return ModelRequestError, "the prompt is longer than the model takes"
-    if status == 404:
-        return ModelRequestError, "the provider does not know this model, or has no such API at its base_url"
-    if 300 <= status < 400:
-        return ModelRequestError, "the provider redirects elsewhere, where a key is never sent: check base_url"
-    return ModelRequestError, "the provider refuses the request as not valid: check model, options and contract"
+    if status == 429:
+        return ModelRateLimitError, "too many requests or tokens a minute"
+    if status in (408, 504):
+        return ModelTimeoutError, "the provider was too slow, as it says itself"
+    if status in (503, 529):
+        return ModelUnavailableError, "the provider is overloaded"
+    if status in (409, 425) or status >= 500:
+        return ModelUnavailableError, "the provider is in trouble"
+    return ModelRequestError, _REFUSED.get(status, _REFUSED[300 if status < 400 else 400])
 
 
 def _words(body: bytes) -> Iterator[str]:

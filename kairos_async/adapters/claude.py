@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final, Unpack
 
 from kairos_async._types import TokenUsage
-from kairos_async.adapters._adapter import Answer, Collector, HTTPAdapter, HTTPSettings, Wire
+from kairos_async.adapters._adapter import HTTPAdapter, HTTPSettings
 from kairos_async.adapters._sse import Event
 from kairos_async.adapters._structured import Shape, for_anthropic
+from kairos_async.adapters._wire import Answer, Collector, Wire
 from kairos_async.adapters.model import ModelRequest, StopReason, ToolCall
 from kairos_async.adapters.prompt import Ask, AskSettings, ask, split_settings
 from kairos_async.contracts.contract import JSONSchema

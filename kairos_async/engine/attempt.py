@@ -96,7 +96,7 @@ async def _call_action(call: Call, context: StepContext, deadline: float) -> Any
     """The action with what has to happen within its deadline: the input contract, and async rules on the output."""
     node = call.node
     if node.input_contract is not None:
-        await check_input(call, node.input_contract, context)
+        await in_context(_variables(call, context), check_input(call, node.input_contract, context))
     call.acting = True
     if node.is_async:
         output = await in_context(_variables(call, context), node.action(context))
@@ -104,7 +104,8 @@ async def _call_action(call: Call, context: StepContext, deadline: float) -> Any
         output = await _in_thread(call, context, deadline)
     call.acting = False
     if node.output_contract is not None and node.output_contract.is_async and output is not SKIP:
-        output = await check_async(call, node.output_contract, output, "output", context.attempt)
+        checking = check_async(call, node.output_contract, output, "output", context.attempt)
+        output = await in_context(_variables(call, context), checking)
     return output
 
 

@@ -12,6 +12,7 @@ from kairos_async import (
     Budget,
     FailureAction,
     FailurePolicy,
+    LLMJudge,
     ModelLengthError,
     ReplanRequest,
     Step,
@@ -20,13 +21,13 @@ from kairos_async import (
     Usage,
     Workflow,
     WorkflowStatus,
+    all_of,
 )
 from kairos_async.adapters import prices
 from kairos_async.adapters.governor import Governor, RateLimit
 from kairos_async.adapters.prompt import ask
 from tests.budgets.models import USAGE, FakeModel, unavailable
 from tests.engine.tools import NO_RETRY, checked, replanning, retrying, returns, run
-
 
 PRICE = Decimal(10) * Decimal("2.5") / 1_000_000 + Decimal(5) * Decimal(10) / 1_000_000
 """Of the usage of a fake model, which says that it is a gpt-4o: 2.50 dollars in, 10 dollars out."""
@@ -210,3 +211,15 @@ async def test_the_output_of_a_step_says_what_its_call_cost() -> None:
     """In the usage, beside the tokens."""
     assert prices.priced("openai", "gpt-4o", USAGE).estimated_cost_usd == float(PRICE)
     assert prices.priced("openai", "no-such-model", USAGE) is USAGE
+
+
+async def test_a_judge_that_asks_an_adapter_is_counted_once_and_by_its_step() -> None:
+    """The adapter counts, with tokens and dollars; an item's judge spends the item's budget."""
+    judge = FakeModel('{"pass": true, "confidence": 1}', takes=0)
+    contract = all_of(str, LLMJudge("fine", judge))
+    step = Step("fan", returns("text"), foreach="items", output_contract=contract, item_budget=Budget(llm_calls=1))
+    result = checked(await run(step, inputs={"items": [1, 2, 3]}))
+    assert (result.status, result.llm_calls, result.usage.tokens, judge.sent) == (WorkflowStatus.COMPLETE, 3, 45, 3)
+    judge.answers = ['{"pass": false, "confidence": 1}']
+    result = await run(Step("a", returns("text"), output_contract=contract, budget=Budget(llm_calls=2)))
+    assert (result.error_type, result.llm_calls) == ("BudgetExceeded", 2)
