@@ -28,6 +28,8 @@ from kairos_async.contracts import all_of as all_of
 from kairos_async.contracts import compile_contract as compile_contract
 from kairos_async.engine.replan import Planner as Planner
 from kairos_async.engine.replan import ReplanRequest as ReplanRequest
+from kairos_async.estimate import Estimate as Estimate
+from kairos_async.estimate import StepEstimate as StepEstimate
 from kairos_async.events import Event as Event
 from kairos_async.events import EventLevel as EventLevel
 from kairos_async.events import Hook as Hook

@@ -17,6 +17,7 @@ from kairos_async.budget import Budget, checked_budget
 from kairos_async.contracts import Contract, Proof, Unknown, prove
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
+from kairos_async.estimate import Estimate, estimate
 from kairos_async.events import Event, Hook
 from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
@@ -233,6 +234,29 @@ class Workflow:
             EdgeProof(producer.name, consumer.name, _prove_edge(producer, consumer))
             for consumer in self.graph.nodes
             for producer in (self.graph.nodes[need] for need in consumer.needs)
+        )
+
+    def estimate(
+        self, inputs: Mapping[str, object] | None = None, *, items: Mapping[str, int] | None = None
+    ) -> Estimate:
+        """What a run with these inputs may use of models at most: calls, tokens, dollars. Nothing is run.
+
+        It counts every retry that the policies allow, every item, and plans of the same size for re-plans. A prompt is
+        taken for a token each two bytes, an answer for its `max_tokens`.
+
+        Args:
+            inputs: as for `run`.
+            items: how many items a foreach step goes over at most, by its name, where only a step will tell.
+
+        Raises:
+            ConfigError: `items` names no foreach step, or has no whole number.
+        """
+        return estimate(
+            self.graph,
+            inputs or {},
+            items or {},
+            planner=self._config.planner is not None,
+            subject=f"Workflow {self.name!r}",
         )
 
     def with_durations(self, result: WorkflowResult) -> Workflow:

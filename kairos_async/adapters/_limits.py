@@ -16,13 +16,11 @@ from kairos_async.adapters.governor import current_governor
 from kairos_async.adapters.model import ModelRequest
 from kairos_async.budget import Reservation, limited_resources, reserve_call
 from kairos_async.context import current_spender, current_urgency
+from kairos_async.contracts.contract import JSONSchema
+from kairos_async.estimate import text_tokens
 from kairos_async.exceptions import ConfigError, ModelError, ModelStopError
 
-_BYTES_A_TOKEN: Final = 2
-"""Natural languages and code take more of them for a token, in all tokenizers in use: a prompt is never taken for
-shorter than it is, and for about twice as long as English is."""
-
-_TOKENS_A_MESSAGE: Final = 8
+TOKENS_A_MESSAGE: Final = 8
 
 _LIKELY_ANSWER: Final = 1024
 """Tokens that a governor expects of an answer without a greatest length, until it has seen some."""
@@ -43,14 +41,13 @@ class Limited(Protocol):
 
 def prompt_tokens(request: ModelRequest) -> int:
     """How many tokens the prompt has at most; see `text_tokens`."""
-    schema = 0 if request.schema is None else text_tokens(str(request.schema))
     parts = [part for message in request.messages for part in message.parts]
-    return schema + sum(map(text_tokens, parts)) + _TOKENS_A_MESSAGE * len(request.messages)
+    return sum(map(text_tokens, parts)) + schema_tokens(request.schema) + TOKENS_A_MESSAGE * len(request.messages)
 
 
-def text_tokens(text: str) -> int:
-    """How many tokens a text has at most, if it is of a language or code, and not random letters."""
-    return -(-len(text.encode()) // _BYTES_A_TOKEN)
+def schema_tokens(schema: JSONSchema | None) -> int:
+    """What asking for answers of this schema adds."""
+    return 0 if schema is None else text_tokens(str(schema))
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import anyio
 
 from kairos_async._types import MISSING, JSONValue, TokenUsage
 from kairos_async.adapters import prices
+from kairos_async.adapters._bounds import prompt_bound
 from kairos_async.adapters._call import ModelCall, metered
 from kairos_async.adapters._endpoint import refuse_keywords
 from kairos_async.adapters._structured import in_words, parsed_json
@@ -27,6 +28,7 @@ from kairos_async.adapters.model import (
 from kairos_async.context import StepContext, report
 from kairos_async.contracts import Contract
 from kairos_async.contracts.contract import JSONSchema
+from kairos_async.estimate import CallBound, TokensOf
 from kairos_async.events import EventLevel, LLMDelta
 from kairos_async.exceptions import ConfigError
 from kairos_async.security import Template, untrusted
@@ -110,6 +112,11 @@ class Ask:
         if isinstance(self._model, Checking):
             self._model.shape(bound._schema)
         return bound
+
+    def bound(self, tokens_of: TokensOf) -> CallBound:
+        """What one call uses at most; see `Workflow.estimate`."""
+        templates = [template for template in (self._system, self._template) if template is not None]
+        return prompt_bound(self._model, templates, self._schema, self._fence, tokens_of)
 
     async def __call__(self, ctx: StepContext) -> JSONValue:
         request = self.request(ctx)
