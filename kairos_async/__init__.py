@@ -10,7 +10,6 @@ from kairos_async._types import FieldError as FieldError
 from kairos_async._types import JSONValue as JSONValue
 from kairos_async._types import TokenUsage as TokenUsage
 from kairos_async.budget import Budget as Budget
-from kairos_async.budget import Reservation as Reservation
 from kairos_async.budget import Usage as Usage
 from kairos_async.context import Inputs as Inputs
 from kairos_async.context import State as State
@@ -93,6 +92,7 @@ from kairos_async.outcomes import StepStatus as StepStatus
 from kairos_async.outcomes import WorkflowResult as WorkflowResult
 from kairos_async.outcomes import WorkflowStatus as WorkflowStatus
 from kairos_async.plan import TaskGraph as TaskGraph
+from kairos_async.reservation import Reservation as Reservation
 from kairos_async.security import DEFAULT_SENSITIVE_PATTERNS as DEFAULT_SENSITIVE_PATTERNS
 from kairos_async.security import UntrustedText as UntrustedText
 from kairos_async.security import gate as gate

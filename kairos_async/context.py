@@ -17,9 +17,10 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
 import structlog
 
 from kairos_async._types import MISSING, JSONValue, Missing
-from kairos_async.budget import Account, Reservation, Spender, count_calls, reserve_call
+from kairos_async.account import Account, Spender, count_calls
 from kairos_async.events import Event, EventLevel, Hook
 from kairos_async.exceptions import BudgetExceeded, ScopeError, StateError
+from kairos_async.reservation import Reservation, reserve_call
 from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 

@@ -16,7 +16,10 @@ LAYERS: dict[str, set[str]] = {
     "base": {"exceptions", "_types"},
     "security": {"security"},
     "contracts": {"contracts", "validators"},
-    "model": {"budget", "estimate", "step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context"},
+    "model": {
+        *("account", "budget", "estimate", "reservation"),
+        *("step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context"),
+    },
     "engine": {"engine"},
     "facade": {"workflow", "_stream", ""},
     "outer ring": {"observe", "adapters", "cli", "web", "testing", "plugins", "__main__"},

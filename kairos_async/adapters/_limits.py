@@ -11,14 +11,15 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from kairos_async._types import TokenUsage
+from kairos_async.account import limited_resources
 from kairos_async.adapters import prices
 from kairos_async.adapters.governor import current_governor
 from kairos_async.adapters.model import ModelRequest
-from kairos_async.budget import Reservation, limited_resources, reserve_call
 from kairos_async.context import current_spender, current_urgency
 from kairos_async.contracts.contract import JSONSchema
 from kairos_async.estimate import text_tokens
 from kairos_async.exceptions import ConfigError, ModelError, ModelStopError
+from kairos_async.reservation import Reservation, reserve_call
 
 TOKENS_A_MESSAGE: Final = 8
 

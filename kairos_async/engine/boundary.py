@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from kairos_async._types import JSONValue
-from kairos_async.budget import count_calls
+from kairos_async.account import count_calls
 from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, feedback
 from kairos_async.contracts.dump import small_size

@@ -10,7 +10,8 @@ from typing import Protocol
 import anyio
 
 from kairos_async._types import JSONValue
-from kairos_async.budget import Account, Budget
+from kairos_async.account import Account
+from kairos_async.budget import Budget
 from kairos_async.context import Scope, Services, StepContext
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot

@@ -22,7 +22,8 @@ import anyio.abc
 import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.budget import Account, Budget
+from kairos_async.account import Account
+from kairos_async.budget import Budget
 from kairos_async.context import CURRENT, SPENDER, Ending, current_spender
 from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter

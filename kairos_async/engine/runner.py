@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 
 from kairos_async._types import MISSING, FieldError, JSONValue
-from kairos_async.budget import count_calls
+from kairos_async.account import count_calls
 from kairos_async.engine.attempt import awaited, boxed, in_context, run_attempt
 from kairos_async.engine.boundary import accept
 from kairos_async.engine.call import Call, RunServices

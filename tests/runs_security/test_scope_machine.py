@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kairos_async import ScopeError, StateError, StateStore, Step, StepContext, TaskGraph
-from kairos_async.budget import Account
+from kairos_async.account import Account
 from kairos_async.context import Scope, close_context, open_context
 from kairos_async.plan import Node
 from kairos_async.security import Redactor
