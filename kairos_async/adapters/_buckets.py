@@ -11,6 +11,9 @@ from kairos_async.exceptions import ConfigError
 _SHARE: Final = 0.97
 """Of what is allowed, what is used. With the burst below, no minute has more requests in it than the limit says."""
 
+_LATE: Final = 0.1
+"""Seconds by which a timer of a busy machine may be late without a loss of pace."""
+
 _BURST: Final = 1 / 240
 """Of a minute: what may be sent at once after a quiet time. Providers that divide their minute refuse more."""
 
@@ -62,18 +65,20 @@ class Bucket:
 
     @property
     def size(self) -> float:
-        """What may be taken at once after a quiet time."""
-        return max(1.0, self.limit * _BURST)
+        """What may be taken at once after a quiet time, and what flows while those who wait are woken late."""
+        return max(1.0, self.limit * _BURST) + self.pace * _LATE
 
     def level(self, now: float) -> float:
         """What is in it now."""
-        self._level = min(self.size, self._level + (now - self._at) * self.pace)
+        # What was given back stays beyond the size: it was waited for already, and calls that use little would else
+        # lose to rounding what those that use much have to pay.
+        self._level = max(self._level, min(self.size, self._level + (now - self._at) * self.pace))
         self._at = now
         return self._level
 
     def delay(self, amount: float, now: float) -> float:
         """Seconds until so much can be taken, 0 if now."""
-        missing = min(amount, self.size) - self.level(now)
+        missing = min(amount, max(1.0, self.limit * _BURST)) - self.level(now)
         return missing / self.pace if missing > 1e-9 else 0.0
 
     def take(self, amount: float) -> None:

@@ -19,6 +19,13 @@ _SLOWEST: Final = 0.05
 _FASTER: Final = 0.2
 """A 429 takes the pace to so much of itself, down to the slowest; a period without one gives some of it back."""
 
+_FASTER_BY_GUESS: Final = 0.05
+"""Where the pace is a guess, a period without a 429 makes it so much faster than it was."""
+
+_ENOUGH: Final = 5
+_HALF: Final = 0.5
+"""A guess needs so many accepted calls; from fewer it is known only that there were far too many."""
+
 _LEARNING: Final = 0.2
 """How much the newest call counts in what is known of how many tokens calls use of those that they could."""
 
@@ -62,6 +69,9 @@ class Lane:
         self.window = float(limit.concurrency or _FIRST_WINDOW)
         self.starting = limit.concurrency is None  # the window doubles with each round, until the first refusal
         self.slowed_at = -math.inf
+        self.guessed = False  # whether the pace of requests is a guess from refusals
+        self.accepted = 0  # since `counted_from`
+        self.counted_from = now
         self.paused_until = -math.inf
         self.refusals = 0
         self.troubles = 0
@@ -155,9 +165,10 @@ class Lane:
         for name in ("requests", "tokens"):
             limit, left = told.get(name, (None, None))
             bucket: Bucket | None = getattr(self, name)
-            if limit is not None and bucket is None:
+            if limit is not None and (bucket is None or (self.guessed and name == "requests")):
                 bucket = Bucket(limit, self.limit.period, now)
                 setattr(self, name, bucket)
+                self.guessed = self.guessed and name != "requests"
             elif limit is not None and bucket is not None:
                 bucket.limit = min(limit, getattr(self.limit, name) or limit)
             if left is not None and bucket is not None:
@@ -169,13 +180,36 @@ class Lane:
         if sent_at >= self.slowed_at:  # else it was under way when the pace was taken down already
             self.refusals += 1
             self.slowed_at = anyio.current_time()
-            self.starting = False
-            self.window = max(1.0, min(self.window, self.active) * _SLOWER)
+            guess = min(_FIRST_PAUSE * 2.0 ** (self.refusals - 1), _LONGEST_GUESS)
+            self._slow_down(guess if retry_after is None else retry_after)
+        if retry_after is not None:
+            self._pause(retry_after)
+
+    def _slow_down(self, pause: float) -> None:
+        self._pause(pause)
+        if self.requests is None or self.guessed:
+            self._guess_pace(pause)
+        else:
             for bucket in (self.requests, self.tokens):
                 if bucket is not None:
                     bucket.scale = max(_SLOWEST, bucket.scale * _SLOWER)
-        guess = min(_FIRST_PAUSE * 2.0 ** (self.refusals - 1), _LONGEST_GUESS)
-        self._pause(guess if retry_after is None else retry_after)
+        self.accepted = 0
+        self.counted_from = self.paused_until
+
+    def _guess_pace(self, pause: float) -> None:
+        """With nothing told, the pace is what was accepted in the time until more will be."""
+        now = anyio.current_time()
+        seconds = max(0.0, now - self.counted_from) + pause
+        if self.accepted >= _ENOUGH and seconds:
+            if self.requests is None:
+                self.requests = Bucket(1, self.limit.period, now)
+            self.requests.limit = max(1.0, self.accepted / seconds * self.limit.period)
+            self.guessed = True
+        elif self.requests is not None:
+            self.requests.limit = max(1.0, self.requests.limit * _HALF)
+        else:
+            self.starting = False
+            self.window = max(1.0, min(self.window, self.active) * _HALF)
 
     def failed(self, sent_at: float, retry_after: float | None) -> None:
         """The provider is in trouble."""
@@ -191,7 +225,10 @@ class Lane:
     def succeeded(self, tokens: float) -> None:
         """The provider is well, and lets more through."""
         self.troubles = self.refusals = 0
+        self.accepted += 1
         self.window += 1.0 if self.starting else 1.0 / self.window
+        if self.guessed and self.requests is not None:
+            self.requests.limit += _FASTER_BY_GUESS
         for bucket, amount in ((self.requests, 1.0), (self.tokens, tokens)):
             if bucket is not None:
                 bucket.scale = min(1.0, bucket.scale + _FASTER * amount / bucket.limit)
