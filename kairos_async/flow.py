@@ -54,6 +54,9 @@ FORBIDDEN: Final = {Label.IRREVERSIBLE: Label.UNTRUSTED, Label.EXTERNAL: Label.S
 """For each sink the source whose data must not reach it."""
 
 
+_NO_LABELS: Final[frozenset[Label]] = frozenset()
+
+
 def as_labels(subject: str, given: Iterable[str], allowed: Iterable[Label] = tuple(Label)) -> frozenset[Label]:
     """The labels that were given by name.
 
@@ -62,8 +65,10 @@ def as_labels(subject: str, given: Iterable[str], allowed: Iterable[Label] = tup
     """
     if isinstance(given, str):
         raise ConfigError(f"{subject}: labels={given!r} must be a list, such as labels=[{given!r}].")
-    choices = sorted(label.value for label in allowed)
     labels = list(given)
+    if not labels:
+        return _NO_LABELS
+    choices = sorted(label.value for label in allowed)
     for label in labels:
         if label not in choices:
             raise ConfigError(f"{subject}: label {label!r} is not one of {choices}.")

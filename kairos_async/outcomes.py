@@ -212,6 +212,11 @@ class StepResults(Mapping[str, StepResult]):
         """Keep the result of a step that completed at its first attempt."""
         self._kept[name] = (output, started_ms, duration_ms)
 
+    def output_of(self, name: str) -> JSONValue:
+        """The output of the step of this name, None if it has none, without making its result."""
+        kept = self._kept.get(name)
+        return None if kept is None else read_copy(kept[0] if isinstance(kept, tuple) else kept.output)
+
     def in_order(self, names: Iterable[str]) -> StepResults:
         """The same results in this order, without those that are not named."""
         ordered = StepResults()

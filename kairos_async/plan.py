@@ -16,7 +16,7 @@ from typing import Final
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
 from kairos_async.flow import Gate, Label, flow_problems, is_closed
-from kairos_async.step import Step, is_async
+from kairos_async.step import NO_KEYS, Step, is_async
 
 _NO_STEPS: Final[tuple[str, ...]] = ()
 
@@ -32,13 +32,14 @@ class Node:
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
         required: keys without which the step cannot run: of its input contract, its template, and its foreach.
-        validate: checks an output where nothing has to be awaited for it and nobody listens; None: nothing does.
+        checks_at_once: whether the output has a contract for which nothing has to be awaited.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
     """
 
     __slots__ = (
         "action",
         "bounded",
+        "checks_at_once",
         "foreach",
         "graph",
         "index",
@@ -61,7 +62,6 @@ class Node:
         "successors",
         "timeout",
         "total_timeout",
-        "validate",
         "writes",
     )
 
@@ -81,8 +81,7 @@ class Node:
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
-        output = step.output_contract
-        self.validate = None if output is None or output.is_async else output.validate
+        self.checks_at_once = step.output_contract is not None and not step.output_contract.is_async
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
         self.bounded = step.total_timeout is not None or step.budget is not None
@@ -94,8 +93,8 @@ class Node:
             and step.input_contract is None
             and not (step.output_contract is not None and step.output_contract.is_async)
         )
-        contract_keys = step.input_contract.required if step.input_contract else frozenset[str]()
-        self.required = contract_keys.union(step.placeholders, (step.foreach,) if step.foreach else ())
+        contract_keys = step.input_contract.required if step.input_contract else NO_KEYS
+        self.required = contract_keys.union(step.placeholders, (step.foreach,) if step.foreach else ()) or NO_KEYS
         self.labels = step.labels
         self.observed: set[str] | None = None
         self.needs: tuple[int, ...] = ()
@@ -197,6 +196,9 @@ class TaskGraph:
             problems += flow_problems(self, self.input_labels)
         if problems:
             raise PlanError(subject, problems)
+        self.need_counts = [len(node.needs) for node in self.nodes]
+        self.roots = [node for node in self.nodes if not node.needs]
+        self.last = next(node.name for node in reversed(self.nodes) if not node.successors)
         self.has_threads = not all(node.is_async for node in self.nodes)
         self._outside_keys = tuple(self._keys_from_outside())
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
@@ -244,7 +246,8 @@ class TaskGraph:
         nobody gives."""
         keys = set(given)
         problems = [
-            f"input {key!r} has the name of a step; rename one of them." for key in sorted(keys & set(self.index))
+            f"input {key!r} has the name of a step; rename one of them."
+            for key in sorted(key for key in keys if key in self.index)
         ]
         for node, key, role in self._outside_keys:
             if key not in keys and not self._may_be_written(node):

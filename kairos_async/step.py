@@ -9,6 +9,7 @@ import functools
 import inspect
 import math
 import re
+import types
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
@@ -55,6 +56,9 @@ class BindableAction(Protocol):
             ConfigError: it cannot ask for what the contract says.
         """
 
+
+NO_KEYS: Final[frozenset[str]] = frozenset()
+"""One for all: Python makes a new empty frozenset each time, and the garbage collector looks at every one."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _T = TypeVar("_T")
@@ -188,11 +192,12 @@ class Step:
             raise ConfigError(f"Step {name!r}: item_budget limits the items of a foreach, and it has no foreach.")
         self.input_contract = _compiled(name, "input_contract", input_contract)
         self.output_contract = _compiled(name, "output_contract", _annotated(name, action, output_contract))
-        self.read_keys = None if read_keys is None else frozenset(_names(name, "read_keys", read_keys))
-        self.placeholders = frozenset[str]()
-        if isinstance(action, BindableAction):
+        self.read_keys = None if read_keys is None else _keys(name, "read_keys", read_keys)
+        self.write_keys = None if write_keys is None else _keys(name, "write_keys", write_keys)
+        self.placeholders = NO_KEYS
+        # Asking a protocol takes longer than all the rest of a step, and a plain function is none.
+        if type(action) is not types.FunctionType and isinstance(action, BindableAction):
             self._bind(action)
-        self.write_keys = None if write_keys is None else frozenset(_names(name, "write_keys", write_keys))
         if failure_policy is not None and not isinstance(failure_policy, FailurePolicy):
             raise ConfigError(f"Step {name!r}: failure_policy={failure_policy!r} must be a FailurePolicy.")
         self.failure_policy = failure_policy
@@ -242,6 +247,10 @@ def _names(step: str, argument: str, given: Iterable[str | Step]) -> tuple[str, 
             raise ConfigError(f"Step {step!r}: {argument} has {entry!r}; it takes names (str) and steps.")
         names.append(key)
     return tuple(dict.fromkeys(names))
+
+
+def _keys(step: str, argument: str, given: Iterable[str | Step]) -> frozenset[str]:
+    return frozenset(_names(step, argument, given)) or NO_KEYS
 
 
 def _one_of(step: str, argument: str, value: object, kind: type[ForeachPolicy]) -> ForeachPolicy:

@@ -55,13 +55,14 @@ async def run_attempt(call: Call, number: int) -> None:
         close_context(context)
         call.slot.note_context(run.context)
     if output is SKIP:
+        call.renew()
         call.skipped = True
         return
-    if node.output_contract is not None and node.validate is not None:
+    if node.output_contract is not None and node.checks_at_once:
         if run.hooks:
             output = check(call, node.output_contract, output, "output", number)
         else:
-            output = node.validate(output, node.output_subject)
+            output = node.output_contract.validate(output, node.output_subject)
     accept(call, output)
 
 

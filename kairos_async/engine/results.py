@@ -148,7 +148,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         run_id=run.run_id,
         workflow=run.workflow,
         status=status,
-        output=_output(run, results),
+        output=results.output_of(run.output_step or run.graph.last),
         step_results=results,
         duration_ms=(run.now() - run.started) * 1000,
         usage=run.account.usage,
@@ -171,11 +171,3 @@ def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
         "error_type": failure.error_type if failure else None,
         "error_message": failure.error_message if failure else None,
     }
-
-
-def _output(run: RunRecord, results: StepResults) -> JSONValue:
-    """The output of the workflow's output step, or of the last declared step that no other step needs."""
-    if run.output_step is not None:
-        return results[run.output_step].output if run.output_step in results else None
-    last = next(node for node in reversed(run.graph.nodes) if not node.successors)
-    return results[last.name].output

@@ -111,7 +111,7 @@ class Run:
         self.entering = self.emitter.entering() if config.hooks else ()
         self.schedule = Schedule(config.graph)
         self.shared = isinstance(config.concurrency, Limiter)
-        for key, value in self.store.snapshot().items():
+        for key, value in self.store.snapshot().items() if inputs else ():
             self.redactor.register_sensitive_parts(value, key)
         self.limiter = Limiter(config.concurrency) if isinstance(config.concurrency, int) else config.concurrency
         self.timeout = timeout

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from kairos_async.plan import Node, TaskGraph
@@ -52,7 +52,7 @@ class Schedule:
         "waiting",
     )
 
-    def __init__(self, graph: TaskGraph, ended: Iterable[str] = (), begun: Iterable[str] = ()) -> None:
+    def __init__(self, graph: TaskGraph, ended: Collection[str] = (), begun: Collection[str] = ()) -> None:
         self.graph = graph
         self.unended = len(graph.nodes)
         self._queue: deque[Unit] = deque()
@@ -62,14 +62,22 @@ class Schedule:
         self._arrivals = 0
         self._serial_holder: str | None = None
         self._serial_waiting: deque[Unit] = deque()
-        self._missing = [len(node.needs) for node in graph.nodes]
-        over = {graph.index[name] for name in ended}
-        active = {graph.index[name] for name in begun}
+        self._missing = graph.need_counts.copy()
+        if ended or begun:
+            self._go_on(ended, begun)
+        else:
+            for node in graph.roots:
+                self.push(node)
+
+    def _go_on(self, ended: Collection[str], begun: Collection[str]) -> None:
+        nodes, index = self.graph.nodes, self.graph.index
+        over = {index[name] for name in ended}
+        active = {index[name] for name in begun}
         self.unended -= len(over)
-        for index in over:
-            for successor in graph.nodes[index].successors:
+        for position in over:
+            for successor in nodes[position].successors:
                 self._missing[successor] -= 1
-        for node in graph.nodes:
+        for node in nodes:
             if node.index in active:
                 if not node.parallel:
                     self._serial_holder = node.name

@@ -8,6 +8,7 @@ trio they are tasks of a nursery, through anyio. Both behave alike, and that is 
 from __future__ import annotations
 
 import contextvars
+import functools
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
@@ -124,12 +125,14 @@ class LoopWorkers(Workers):
         self._held = False
         self._errors = []
         self._waiting: Any = None
+        # anyio.CancelScope() asks for the backend each time, which costs as much as the scope.
+        self._new_scope = _new_scope()
 
     async def run(self, begin: Callable[[], None], stop: Callable[[], None]) -> None:
         await self._run(begin, stop)
 
     def start(self, work: Work, *arguments: object, name: str, context: contextvars.Context) -> None:
-        scope = anyio.CancelScope()
+        scope = self._new_scope()
         task = self._loop.create_task(work(scope, *arguments), name=name, context=context)
         self._scopes[task] = scope
         task.add_done_callback(self._done, context=context)
@@ -149,6 +152,12 @@ class LoopWorkers(Workers):
     async def _wait(self) -> None:
         self._waiting = self._loop.create_future()
         await self._waiting
+
+
+@functools.cache
+def _new_scope() -> Callable[[], anyio.CancelScope]:
+    """Makes cancel scopes of the asyncio backend. First called on an asyncio event loop."""
+    return type(anyio.CancelScope())
 
 
 def native_loop() -> Any:
