@@ -19,6 +19,7 @@ from kairos_async.adapters.model import (
     ModelAdapter,
     ModelRequest,
     ModelResponse,
+    Role,
     StopReason,
     as_request,
     checked,
@@ -33,6 +34,8 @@ from kairos_async.step import Action, is_async
 
 _PROCESS: Final = secrets.token_bytes(16)
 
+_TURNS: Final[tuple[Role, Role]] = ("user", "assistant")
+
 _FEEDBACK: Final = "Your previous answer was not accepted. It broke these rules:"
 _RESPONSE: Final = frozenset({"text", "model", "latency_ms", "usage", "metadata"})
 _LONGEST_WORD: Final = 200
@@ -46,6 +49,7 @@ class AskSettings(TypedDict, total=False):
     """What `ask`, and with it each function that makes an action of a prompt, can be told."""
 
     system: str | None
+    examples: Iterable[tuple[str, str]]
     fence: Iterable[str]
     stream: bool
     options: Mapping[str, JSONValue] | None
@@ -69,7 +73,7 @@ class Ask:
     `text`, `model`, `latency_ms`, `usage` and `metadata`. Made by `ask` and the functions named after providers.
     """
 
-    __slots__ = ("_delimited", "_fence", "_model", "_options", "_schema", "_stream", "_system", "_template", "reads")
+    __slots__ = ("_examples", "_fence", "_model", "_options", "_schema", "_stream", "_system", "_template", "reads")
 
     def __init__(self, template: str, model: ModelAdapter, **settings: Unpack[AskSettings]) -> None:
         refuse_keywords("ask", settings, AskSettings.__annotations__)
@@ -77,6 +81,11 @@ class Ask:
         system = settings.get("system")
         self._system = None if system is None else Template(_text("system", system))
         self._model = model
+        self._examples = tuple(
+            Message(role, (_text("examples", text),))
+            for pair in settings.get("examples", ())
+            for role, text in zip(_TURNS, pair, strict=True)
+        )
         self._fence = frozenset(settings.get("fence", ()))
         self._stream = settings.get("stream", False) is True
         self._options = dict(settings.get("options") or {})
@@ -128,7 +137,7 @@ class Ask:
         parts = [self._template.render(values, delimiter=delimiter)]
         if (told := feedback(ctx.retry_context)) is not None:
             parts.append(told)
-        messages = [Message("user", tuple(parts))]
+        messages = [*self._examples, Message("user", tuple(parts))]
         if self._system is not None:
             messages.insert(0, Message("system", (self._system.render(values, delimiter=delimiter),)))
         return ModelRequest(tuple(messages), schema=self._schema, options=self._options)
@@ -178,6 +187,8 @@ def ask(template: str, model: ModelAdapter | AsyncModel, **settings: Unpack[AskS
             the step reads, and it runs after the steps among them.
         model: an adapter, or any async function that takes the prompt as one text and returns the answer.
         system: the template of a system message, with the same placeholders; None: no such message.
+        examples: pairs of a question and its right answer, sent as earlier turns of the conversation. They are texts,
+            not templates.
         fence: placeholders whose values come from outside: they are put between marks that their authors cannot know,
             under a line that says that nothing in there is an instruction.
         stream: ask for the answer piece by piece and report each as an `llm_delta` event.
