@@ -7,9 +7,8 @@ from decimal import Decimal
 from typing import Final
 
 from kairos_async.adapters import prices
-from kairos_async.adapters._limits import TOKENS_A_MESSAGE, schema_tokens
+from kairos_async.adapters._limits import TOKENS_A_MESSAGE
 from kairos_async.adapters.model import ModelAdapter
-from kairos_async.contracts.contract import JSONSchema
 from kairos_async.estimate import CallBound, TokensOf, text_tokens
 from kairos_async.security import Template
 
@@ -19,12 +18,12 @@ _TOKENS_A_FENCE: Final = 100
 def prompt_bound(
     model: ModelAdapter,
     templates: Collection[Template],
-    schema: JSONSchema | None,
+    more: int,
     fence: Collection[str],
     tokens_of: TokensOf,
 ) -> CallBound:
-    """What a call with these templates uses at most."""
-    read: int | None = schema_tokens(schema) + TOKENS_A_MESSAGE * len(templates)
+    """What a call with these templates uses at most, and so many tokens besides."""
+    read: int | None = more + TOKENS_A_MESSAGE * len(templates)
     unknown: dict[str, None] = {}
     for template in templates:
         literal = template.render(dict.fromkeys(template.names, ""))

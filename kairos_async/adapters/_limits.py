@@ -5,7 +5,7 @@ The budget comes first, because it refuses at once, while the governor may keep 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Final, Protocol
@@ -14,7 +14,7 @@ from kairos_async._types import TokenUsage
 from kairos_async.account import limited_resources
 from kairos_async.adapters import prices
 from kairos_async.adapters.governor import current_governor
-from kairos_async.adapters.model import ModelRequest
+from kairos_async.adapters.model import Message, ModelRequest
 from kairos_async.context import current_spender, current_urgency
 from kairos_async.contracts.contract import JSONSchema
 from kairos_async.estimate import text_tokens
@@ -42,8 +42,13 @@ class Limited(Protocol):
 
 def prompt_tokens(request: ModelRequest) -> int:
     """How many tokens the prompt has at most; see `text_tokens`."""
-    parts = [part for message in request.messages for part in message.parts]
-    return sum(map(text_tokens, parts)) + schema_tokens(request.schema) + TOKENS_A_MESSAGE * len(request.messages)
+    return messages_tokens(request.messages) + schema_tokens(request.schema)
+
+
+def messages_tokens(messages: Collection[Message]) -> int:
+    """How many tokens the messages have at most."""
+    parts = [part for message in messages for part in message.parts]
+    return sum(map(text_tokens, parts)) + TOKENS_A_MESSAGE * len(messages)
 
 
 def schema_tokens(schema: JSONSchema | None) -> int:

@@ -15,12 +15,14 @@ from kairos_async.adapters import prices
 from kairos_async.adapters._bounds import prompt_bound
 from kairos_async.adapters._call import ModelCall, metered
 from kairos_async.adapters._endpoint import refuse_keywords
+from kairos_async.adapters._limits import messages_tokens, schema_tokens
 from kairos_async.adapters._structured import in_words, parsed_json
 from kairos_async.adapters.model import (
     Message,
     ModelAdapter,
     ModelRequest,
     ModelResponse,
+    Role,
     StopReason,
     as_request,
     checked,
@@ -36,6 +38,8 @@ from kairos_async.step import Action, is_async
 
 _PROCESS: Final = secrets.token_bytes(16)
 
+_TURNS: Final[tuple[Role, Role]] = ("user", "assistant")
+
 _FEEDBACK: Final = "Your previous answer was not accepted. It broke these rules:"
 _RESPONSE: Final = frozenset({"text", "model", "latency_ms", "usage", "metadata"})
 _LONGEST_WORD: Final = 200
@@ -49,6 +53,7 @@ class AskSettings(TypedDict, total=False):
     """What `ask`, and with it each function that makes an action of a prompt, can be told."""
 
     system: str | None
+    examples: Iterable[tuple[str, str]]
     fence: Iterable[str]
     stream: bool
     options: Mapping[str, JSONValue] | None
@@ -72,7 +77,10 @@ class Ask:
     `text`, `model`, `latency_ms`, `usage` and `metadata`. Made by `ask` and the functions named after providers.
     """
 
-    __slots__ = ("_expected", "_fence", "_model", "_options", "_schema", "_stream", "_system", "_template", "reads")
+    __slots__ = (
+        *("_examples", "_expected", "_fence", "_model", "_options", "_schema", "_stream", "_system", "_template"),
+        "reads",
+    )
 
     def __init__(self, template: str, model: ModelAdapter, **settings: Unpack[AskSettings]) -> None:
         refuse_keywords("ask", settings, AskSettings.__annotations__)
@@ -81,6 +89,11 @@ class Ask:
         system = settings.get("system")
         self._system = None if system is None else Template(_text("system", system))
         self._model = model
+        self._examples = tuple(
+            Message(role, (_text("examples", text),))
+            for pair in settings.get("examples", ())
+            for role, text in zip(_TURNS, pair, strict=True)
+        )
         self._fence = frozenset(settings.get("fence", ()))
         self._stream = settings.get("stream", False) is True
         self._options = dict(settings.get("options") or {})
@@ -116,7 +129,8 @@ class Ask:
     def bound(self, tokens_of: TokensOf) -> CallBound:
         """What one call uses at most; see `Workflow.estimate`."""
         templates = [template for template in (self._system, self._template) if template is not None]
-        return prompt_bound(self._model, templates, self._schema, self._fence, tokens_of)
+        more = messages_tokens(self._examples) + schema_tokens(self._schema)
+        return prompt_bound(self._model, templates, more, self._fence, tokens_of)
 
     async def __call__(self, ctx: StepContext) -> JSONValue:
         request = self.request(ctx)
@@ -139,7 +153,7 @@ class Ask:
         parts = [self._template.render(values, delimiter=delimiter)]
         if (told := feedback(ctx.retry_context)) is not None:
             parts.append(told)
-        messages = [Message("user", tuple(parts))]
+        messages = [*self._examples, Message("user", tuple(parts))]
         if self._system is not None:
             messages.insert(0, Message("system", (self._system.render(values, delimiter=delimiter),)))
         return ModelRequest(tuple(messages), schema=self._schema, options=self._options, expected=self._expected)
@@ -189,6 +203,8 @@ def ask(template: str, model: ModelAdapter | AsyncModel, **settings: Unpack[AskS
             the step reads, and it runs after the steps among them.
         model: an adapter, or any async function that takes the prompt as one text and returns the answer.
         system: the template of a system message, with the same placeholders; None: no such message.
+        examples: pairs of a question and its right answer, sent as earlier turns of the conversation. They are texts,
+            not templates.
         fence: placeholders whose values come from outside: they are put between marks that their authors cannot know,
             under a line that says that nothing in there is an instruction.
         stream: ask for the answer piece by piece and report each as an `llm_delta` event.
