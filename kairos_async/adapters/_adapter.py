@@ -113,7 +113,6 @@ class HTTPAdapter(ABC):
         self._key, variables = self._find_key(subject, settings.get("key_env"))
         if self._client is None:
             _http.prepare(subject, self.base_url)
-        prices.prepare()
         self.origin = Origin(self.provider, self.model, variables)
 
     def _find_key(self, subject: str, key_env: str | None) -> tuple[Secret | None, tuple[str, ...]]:

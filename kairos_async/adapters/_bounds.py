@@ -23,6 +23,7 @@ def prompt_bound(
     tokens_of: TokensOf,
 ) -> CallBound:
     """What a call with these templates uses at most, and so many tokens besides."""
+    prices.prepare()
     read: int | None = more + TOKENS_A_MESSAGE * len(templates)
     unknown: dict[str, None] = {}
     for template in templates:

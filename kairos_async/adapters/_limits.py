@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Final, Protocol
 
+import anyio.to_thread
+
 from kairos_async._types import TokenUsage
 from kairos_async.account import limited_resources
 from kairos_async.adapters import prices
@@ -65,6 +67,8 @@ async def limited(call: Limited) -> AsyncIterator[None]:
         ConfigError: a budget limits what is not known of the call.
         ModelUnavailableError, ModelRateLimitError: the governor sends nothing to this model now.
     """
+    if not prices.ready():
+        await anyio.to_thread.run_sync(prices.prepare)
     spender = current_spender()
     if spender is None:
         async with _governed(call):

@@ -45,17 +45,22 @@ def set_price(provider: str, model: str, *, input_mtok: float | Decimal, output_
 
 
 _library: Any = None
+_ready = False
+
+
+def ready() -> bool:
+    """Whether `prepare` was called. Before that no price but those of users is known."""
+    return _ready
 
 
 def prepare() -> None:
-    """Load the price library, if it is installed: half a second, which must not fall into a run.
-
-    Adapters, and actions made of prompts, do it when they are made. Before that no price but those of users is known.
-    """
-    global _library
-    if _library is None and importlib.util.find_spec("genai_prices"):
+    """Load the price library, if it is installed: once, for half a second. The first call to a model does it in a worker
+    thread; a program that cannot wait for that then calls this when it starts."""
+    global _library, _ready
+    if not _ready and importlib.util.find_spec("genai_prices"):
         _library = importlib.import_module("genai_prices")
         _tariff("openai", "gpt-4o")
+    _ready = True
 
 
 def cost(provider: str, model: str, usage: TokenUsage) -> Decimal | None:

@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol, TypeAlias, TypedDict, Unpack, cast, run
 import anyio
 
 from kairos_async._types import MISSING, JSONValue, TokenUsage
-from kairos_async.adapters import prices
 from kairos_async.adapters._bounds import prompt_bound
 from kairos_async.adapters._call import ModelCall, metered
 from kairos_async.adapters._endpoint import refuse_keywords
@@ -84,7 +83,6 @@ class Ask:
 
     def __init__(self, template: str, model: ModelAdapter, **settings: Unpack[AskSettings]) -> None:
         refuse_keywords("ask", settings, AskSettings.__annotations__)
-        prices.prepare()
         self._template = Template(_text("template", template))
         system = settings.get("system")
         self._system = None if system is None else Template(_text("system", system))
