@@ -54,8 +54,10 @@ def ready() -> bool:
 
 
 def prepare() -> None:
-    """Load the price library, if it is installed: once, for half a second. The first call to a model does it in a worker
-    thread; a program that cannot wait for that then calls this when it starts."""
+    """Load the price library, if it is installed: once, for half a second.
+
+    The first call to a model does it in a worker thread; a program that cannot wait then calls this when it starts.
+    """
     global _library, _ready
     if not _ready and importlib.util.find_spec("genai_prices"):
         _library = importlib.import_module("genai_prices")
