@@ -141,6 +141,11 @@ class Workflow:
         """The steps, in the order of declaration."""
         return tuple(node.step for node in self.graph.nodes)
 
+    @property
+    def output_step(self) -> str:
+        """The name of the step whose output is the run's: as declared, or the last one that no other step needs."""
+        return self._config.output or next(node.name for node in reversed(self.graph.nodes) if not node.successors)
+
     def add_hook(self, hook: Hook) -> None:
         """Give the events of runs that start from now on to one more callable.
 

@@ -56,7 +56,7 @@ class Bucket:
         self.period = period
         self.scale = 1.0
         self._at = now
-        self._level = self.size
+        self._level = self._burst
 
     @property
     def pace(self) -> float:
@@ -66,7 +66,11 @@ class Bucket:
     @property
     def size(self) -> float:
         """What may be taken at once after a quiet time, and what flows while those who wait are woken late."""
-        return max(1.0, self.limit * _BURST) + self.pace * _LATE
+        return self._burst + self.pace * _LATE
+
+    @property
+    def _burst(self) -> float:
+        return max(1.0, self.limit * _BURST)
 
     def level(self, now: float) -> float:
         """What is in it now."""
@@ -78,7 +82,7 @@ class Bucket:
 
     def delay(self, amount: float, now: float) -> float:
         """Seconds until so much can be taken, 0 if now."""
-        missing = min(amount, max(1.0, self.limit * _BURST)) - self.level(now)
+        missing = min(amount, self._burst) - self.level(now)
         return missing / self.pace if missing > 1e-9 else 0.0
 
     def take(self, amount: float) -> None:
