@@ -36,8 +36,9 @@ class FieldError:
 
     `field` is the path of the value in the data that was checked, as `a.b[0].c`, "" for the whole; it may contain keys
     that the data invented, so it is for people and logs, after redaction. `declared` is the same path in the
-    contract's own words: indices are `[]` and keys that the contract does not declare are `*`; with `rule` and
-    `expected`, which also come from the contract alone, it is all that retry feedback may use.
+    contract's own words: indices are `[]`, keys that the contract does not declare are `*`, and a part that contains
+    itself is there once only; with `rule` and `expected`, which also come from the contract alone, it is all that retry
+    feedback may use.
 
     `rule` is a name from a closed vocabulary such as "type", "required", "less_than_equal"; `expected` says what the
     contract allows, such as "a number <= 1.0"; `actual` is the JSON type of the value (null, boolean, integer, number,

@@ -76,8 +76,16 @@ class Services(Spender, Protocol):
 
     endings: list[Ending]
 
-    def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
-        """Build the event and give it to the hooks."""
+    def emit(
+        self,
+        kind: type[Event],
+        step: str | None,
+        level: EventLevel,
+        data: dict[str, JSONValue],
+        *,
+        is_clean: bool = False,
+    ) -> None:
+        """Build the event and give it to the hooks; `is_clean`: redacted already, or numbers of the engine's own."""
 
 
 class Scope:
@@ -449,7 +457,11 @@ def _check_key(grant: Grant, key: object) -> None:
 
 
 def _bound_logger(scope: Scope) -> Any:
-    """The host's own structlog configuration with redaction put first; nothing is configured for the host."""
+    """The host's own structlog configuration with redaction put in twice; nothing is configured for the host.
+
+    First, before anything of the host's sees the line; and again before its last processor, which renders, because
+    others add to the line: context variables that a step has bound, or the exception that is being handled.
+    """
     config = structlog.get_config()
     redactor = scope.run.redactor
     bound: dict[str, Any] = {"run_id": scope.run.run_id, "step": scope.node.name, "attempt": scope.number}
@@ -457,6 +469,8 @@ def _bound_logger(scope: Scope) -> Any:
         bound["item"] = scope.index
 
     def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if not isinstance(event, Mapping):
+            return event  # rendered before the last processor, out of what was redacted
         plain = {**event, **bound}
         plain.pop("stack_info", None)
         error = _logged_exception(plain.pop("exc_info", None))
@@ -464,9 +478,10 @@ def _bound_logger(scope: Scope) -> Any:
             plain["exception"] = ": ".join(sanitize_exception(error, redactor))
         return cast(dict[str, Any], redactor.redact(plain))
 
+    *before, last = config["processors"] or [redact]
     logger = structlog.wrap_logger(
         config["logger_factory"]("kairos_async"),
-        processors=[redact, *config["processors"]],
+        processors=[redact, *before, redact, last],
         wrapper_class=config["wrapper_class"],
         context_class=config["context_class"],
     )

@@ -3,7 +3,7 @@
 Sources are inputs and steps labelled `untrusted` or `secret`; sinks are steps labelled `irreversible` or `external`.
 Labels go along with whatever a step may read. They end at a gate: a step with a closed output contract, or one that is
 declared as an approval or a declassifier. Untrusted data at an irreversible step, and secret data at an external one,
-is a problem of the plan, found when the workflow is built.
+is a problem of the plan, found when the workflow is built; so is a step that brings in what it must not act on.
 """
 
 from __future__ import annotations
@@ -154,10 +154,13 @@ _Flow = dict[Label, tuple[str, ...]]
 
 
 def flow_problems(graph: FlowGraph, inputs: Mapping[str, frozenset[Label]]) -> list[str]:
-    """Each sink that the data of a forbidden source can reach, a sentence with the way it takes.
+    """Each sink that the data of a forbidden source can reach, a sentence with the way it takes; a step that is both
+    is its own way. So are labels of inputs that are no inputs.
 
     Linear in steps, edges and read keys.
     """
+    if misplaced := sorted(key for key in inputs if key in graph.index):
+        return [f"input_labels has {key!r}, which is a step; label it with Step(labels=...)." for key in misplaced]
     if not any(node.labels for node in graph.nodes) or not (inputs or any(n.labels & SOURCES for n in graph.nodes)):
         return []
     given: _Flow = {}
@@ -189,7 +192,7 @@ def flow_problems(graph: FlowGraph, inputs: Mapping[str, frozenset[Label]]) -> l
         passed: _Flow = {label: (*way, f"step {node.name!r}") for label, way in received.items()}
         produced[index] = own if node.is_gate else {**passed, **own}
         written[index] = own if node.gate is not None else {**passed, **own}
-        problems += _forbidden(node, received)
+        problems += _forbidden(node, {**passed, **own})
     return problems
 
 
@@ -203,11 +206,15 @@ def _of_key(
     return {**loose, **found}
 
 
-def _forbidden(node: FlowNode, received: _Flow) -> list[str]:
-    return [
-        f"{source.value} data reaches the {sink.value} step {node.name!r} unchecked: "
-        f"{' -> '.join((*received[source], f'step {node.name!r}'))}. Put a gate between (a closed output contract, "
-        "gate='approval' or gate='declassifier') and name what is read with read_keys."
-        for sink, source in FORBIDDEN.items()
-        if sink in node.labels and source in received
-    ]
+def _forbidden(node: FlowNode, ways: _Flow) -> list[str]:
+    """The sinks that the step is for data that has come to it, or that it brings in itself."""
+    problems = []
+    for sink, source in FORBIDDEN.items():
+        if sink in node.labels and source in ways:
+            alone = len(ways[source]) == 1
+            problems.append(
+                f"{source.value} data reaches the {sink.value} step {node.name!r} unchecked: "
+                f"{' -> '.join(ways[source])}. Put a gate between (a closed output contract, gate='approval' or "
+                f"gate='declassifier') and name what is read with read_keys{', in two steps' if alone else ''}."
+            )
+    return problems

@@ -31,14 +31,15 @@ class Limiter:
         ConfigError: `total` is not a whole number of at least 1.
     """
 
-    __slots__ = ("_free", "_waiting", "total")
+    __slots__ = ("_free", "_queue", "_waiting", "total")
 
     def __init__(self, total: int) -> None:
         if type(total) is not int or total < 1:
             raise ConfigError(f"A Limiter of {total!r} slots is not possible; total must be a whole number >= 1.")
         self.total = total
         self._free = total
-        self._waiting: list[tuple[int, Run]] = []
+        self._waiting: dict[int, Run] = {}
+        self._queue: list[int] = []  # orders of waiting runs, a heap; and of some that wait no longer
 
     def __repr__(self) -> str:
         return f"<Limiter: {self.total - self._free} of {self.total} slots in use, {len(self._waiting)} runs waiting>"
@@ -53,22 +54,29 @@ class Limiter:
         if self._free:
             self._free -= 1
             return True
-        if all(waiting is not run for _, waiting in self._waiting):
-            heapq.heappush(self._waiting, (run.order, run))
+        if run.order not in self._waiting:
+            self._waiting[run.order] = run
+            heapq.heappush(self._queue, run.order)
         return False
 
     def release(self) -> None:
         """Give a slot back; the oldest waiting run gets it."""
         self._free += 1
-        if self._waiting:
+        if (oldest := self._oldest()) is not None:
             self._free -= 1
-            heapq.heappop(self._waiting)[1].slot_granted()
+            self._waiting.pop(oldest).slot_granted()
 
     def wanted_before(self, run: Run) -> bool:
         """Whether an older run waits for the slot that this run could keep."""
-        return bool(self._waiting) and self._waiting[0][0] < run.order
+        oldest = self._oldest()
+        return oldest is not None and oldest < run.order
 
     def leave(self, run: Run) -> None:
         """The run has ended and waits no longer."""
-        self._waiting = [entry for entry in self._waiting if entry[1] is not run]
-        heapq.heapify(self._waiting)
+        self._waiting.pop(run.order, None)
+
+    def _oldest(self) -> int | None:
+        queue = self._queue
+        while queue and queue[0] not in self._waiting:
+            heapq.heappop(queue)
+        return queue[0] if queue else None

@@ -199,7 +199,7 @@ class TaskGraph:
         self.need_counts = [len(node.needs) for node in self.nodes]
         self.roots = [node for node in self.nodes if not node.needs]
         self.last = next(node.name for node in reversed(self.nodes) if not node.successors)
-        self.has_threads = not all(node.is_async for node in self.nodes)
+        self.has_threads = any(not node.is_async or node.policy.custom_handler for node in self.nodes)
         self._outside_keys = tuple(self._keys_from_outside())
         self.has_hints = any(node.step.expected_seconds is not None for node in self.nodes)
         if self.has_hints:
@@ -319,13 +319,16 @@ class TaskGraph:
         """
         if len(self.order) < len(self.nodes):
             return
-        found: list[tuple[int, int]] = []
+        readers: dict[str, list[Node]] = {}
         for node in self.nodes:
-            for key in {*(node.reads or ()), node.foreach or ""}:
-                for name in self.writers.get(key, ()):
-                    writer = self.index[name]
-                    if writer != node.index and writer not in node.needs and not self.reaches(node.index, writer):
-                        found.append((writer, node.index))
+            for key in {*(node.reads or ()), node.foreach or ""} & self.writers.keys():
+                readers.setdefault(key, []).append(node)
+        found = [
+            (writer, reader.index)
+            for key, nodes in readers.items()
+            for reader, writer in self._before(nodes, [self.index[name] for name in self.writers[key]])
+            if writer not in reader.needs
+        ]
         for writer, reader in dict.fromkeys(found):
             self.nodes[reader].needs = tuple(sorted({*self.nodes[reader].needs, writer}))
             self.nodes[writer].successors.append(reader)
@@ -333,6 +336,28 @@ class TaskGraph:
             for node in self.nodes:
                 node.successors.sort()
             self.order = self._sort()
+
+    def _before(self, readers: list[Node], writers: list[int]) -> Iterator[tuple[Node, int]]:
+        """The writers after which each reader runs: those before which it does not run anyway.
+
+        Where writers follow one another, as they nearly always do, the last of them stands for all.
+        """
+        writers = sorted(writers, key=self._rank.__getitem__)
+        place = {writer: position for position, writer in enumerate(writers)}
+        in_a_row = all(itertools.starmap(self.reaches, itertools.pairwise(writers)))
+        for reader in readers:
+            if not in_a_row:
+                yield from (
+                    (reader, writer)
+                    for writer in writers
+                    if writer != reader.index and not self.reaches(reader.index, writer)
+                )
+                continue
+            later = place.get(reader.index)
+            if later is None:
+                later = bisect.bisect_left(writers, True, key=lambda writer: self.reaches(reader.index, writer))
+            if later:
+                yield reader, writers[later - 1]
 
     def _sort(self) -> list[int]:
         missing = [len(node.needs) for node in self.nodes]

@@ -32,9 +32,10 @@ def range(*, min: float | None = None, max: float | None = None) -> Rule:
         integers["ge"], numbers["ge"] = math.ceil(min), float(min)
     if max is not None:
         integers["le"], numbers["le"] = math.floor(max), float(max)
-    if min is not None and max is not None and integers["ge"] > integers["le"]:  # type: ignore[operator]
-        return Bounds("range", _shown(min, max), "numbers", {"float": numbers})
-    return Bounds("range", _shown(min, max), "numbers", {"int": integers, "float": numbers})
+    kinds = {"float": numbers, "decimal": numbers}
+    if min is None or max is None or integers["ge"] <= integers["le"]:  # type: ignore[operator]
+        kinds["int"] = integers
+    return Bounds("range", _shown(min, max), "numbers", kinds)
 
 
 def length(*, min: int | None = None, max: int | None = None) -> Rule:

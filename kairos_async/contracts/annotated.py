@@ -20,7 +20,7 @@ from kairos_async.contracts.deferred import RuledContract, placed_rules
 from kairos_async.contracts.errors import from_not_json, from_pydantic, not_checkable
 from kairos_async.contracts.flattening import flatten
 from kairos_async.contracts.paths import SchemaMap
-from kairos_async.contracts.plain import NotJSON, to_plain
+from kairos_async.contracts.plain import LARGE, NotJSON, is_large, is_plain, to_plain
 from kairos_async.contracts.rules import Raw
 from kairos_async.exceptions import ConfigError, ValidationError
 
@@ -43,7 +43,17 @@ class AnnotatedContract(Contract):
         ConfigError: Pydantic has no schema or no JSON Schema for the annotation, or it cannot be strict.
     """
 
-    __slots__ = ("_adapter", "_dump", "_map", "_output_schema", "_quick", "_schema", "_validator", "core")
+    __slots__ = (
+        "_adapter",
+        "_dump",
+        "_is_recursive",
+        "_map",
+        "_output_schema",
+        "_quick",
+        "_schema",
+        "_validator",
+        "core",
+    )
 
     core: Raw
     """The core schema that decides, for those who reason about contracts."""
@@ -68,16 +78,23 @@ class AnnotatedContract(Contract):
         self._quick: Callable[[object], Any] | None = (
             None if flat is None else functools.partial(hardening.validator(flat).validate_python, strict=True)
         )
+        self._is_recursive = hardening.contains(self.core, "definition-ref")
         self._map = SchemaMap(self._schema)
         self.fields, self.required = declared_keys(self._schema)
 
     def validate(self, value: object, subject: str = VALUE) -> JSONValue:
+        refused: Refused | None = None
+        if self._is_recursive and is_large(value):
+            error = NotJSON("max_size", f"at most {LARGE} values", value)
+            raise ValidationError(subject, from_not_json(error, self._map))
         if self._quick is not None and type(value) in _BUILT_IN:
             try:
                 return self._quick(value)  # type: ignore[no-any-return]
-            except BaseException as error:
-                _let_interrupts_through(error)
-        return self._validate_fully(value, subject)
+            except Refused as found:
+                refused = found
+            except BaseException as found:
+                _let_interrupts_through(found)
+        return self._validate_fully(value, subject, refused)
 
     def json_schema(self) -> JSONSchema:
         return fresh(self._schema)
@@ -91,8 +108,10 @@ class AnnotatedContract(Contract):
         field = core and hardening.field_without_json(core)
         return f" Field {field!r} has a type without a JSON form." if field else ""
 
-    def _validate_fully(self, value: object, subject: str) -> JSONValue:
+    def _validate_fully(self, value: object, subject: str, refused: Refused | None) -> JSONValue:
         try:
+            if refused is not None and is_plain(value):
+                raise refused  # what is JSON has no other form that could pass
             return self._checked(value)
         except BaseException as error:
             _let_interrupts_through(error)

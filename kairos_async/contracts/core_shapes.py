@@ -6,21 +6,26 @@ a proof from them is right. What is not known becomes vague, or anything.
 
 from __future__ import annotations
 
+import enum
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from kairos_async.contracts.guards import AsPlain, TypeGuard
+from kairos_async.contracts.hardening import PLAIN_CONFIG, contains
 from kairos_async.contracts.rules import Check, Raw, ValueCheck
 from kairos_async.contracts.shapes import (
     ANYTHING,
     BOOLEANS,
     NULL,
     UNKNOWN,
+    Atom,
     Lists,
     Numbers,
     Objects,
+    Pattern,
     Property,
     Shape,
     Text,
@@ -70,13 +75,16 @@ class _Reader:
         if self._returned:
             return self._known(node, _BOUNDS, (floats,))
         # An int passes, too, if a float can hold it; the bounds are those of the float, so round them inwards.
-        low = -_LARGEST if floats.low is None else math.ceil(floats.low)
-        high = _LARGEST if floats.high is None else math.floor(floats.high)
-        whole = Numbers(True, low, high, floats.open_low, floats.open_high, floats.step)
+        low, high = floats.low, floats.high
+        lowest = -_LARGEST if low is None else math.ceil(math.nextafter(low, math.inf) if floats.open_low else low)
+        highest = (
+            _LARGEST if high is None else math.floor(math.nextafter(high, -math.inf) if floats.open_high else high)
+        )
+        whole = Numbers(True, lowest, highest, step=floats.step, vague=floats.step is not None)
         return self._known(node, _BOUNDS, (floats, whole))
 
     def _text(self, node: Raw) -> Shape:
-        patterns = (node["pattern"],) if node.get("pattern") is not None else ()
+        patterns = (Pattern(node["pattern"]),) if node.get("pattern") is not None else ()
         text = Text(node.get("min_length") or 0, node.get("max_length"), patterns)
         changing = any(node.get(key) for key in ("strip_whitespace", "to_lower", "to_upper"))
         if changing and self._returned:
@@ -87,6 +95,8 @@ class _Reader:
         return self._values([getattr(value, "value", value) for value in node["expected"]])
 
     def _enum(self, node: Raw) -> Shape:
+        if self._returned and issubclass(node["cls"], enum.Flag):
+            return ANYTHING  # a sum of members
         return self._values([member.value for member in node["members"]])
 
     def _values(self, values: list[Any]) -> Shape:
@@ -105,8 +115,8 @@ class _Reader:
         return self._known(node, frozenset({"items_schema", "min_length", "max_length"}), (lists,))
 
     def _either(self, node: Raw) -> Shape:
-        own = node["python_schema"]  # sets are of this kind since `harden`; others are not known
-        return self._list(own) if own["type"] in ("set", "frozenset") else self._unknown
+        own = node["python_schema"]  # sets and dates are of this kind since `harden`; others are not known
+        return self.shape(own) if own["type"] in ("set", "frozenset", "date", "datetime") else self._unknown
 
     def _tuple(self, node: Raw) -> Shape:
         items = [self.shape(item) for item in node["items_schema"]]
@@ -147,7 +157,11 @@ class _Reader:
         fields = node["fields"]
         named = fields.items() if isinstance(fields, dict) else [(field["name"], field) for field in fields]
         total = node.get("total", config.get("typed_dict_total", True))
-        properties = {self._key(name, field): self._property(field, total) for name, field in named}
+        properties = {
+            self._key(name, field): self._property(field, total)
+            for name, field in named
+            if not (self._returned and field.get("init_only"))
+        }
         for computed in node.get("computed_fields") or () if self._returned else ():
             properties[computed.get("alias") or computed["property_name"]] = Property(ANYTHING, required=True)
         behaviour = node.get("extra_behavior") or config.get("extra_fields_behavior") or "ignore"
@@ -157,20 +171,24 @@ class _Reader:
             extra = None if behaviour == "forbid" else (UNKNOWN if "extras_schema" in node else ANYTHING)
         if None in properties:
             return self._unknown
-        return (Objects(properties, extra),)  # type: ignore[arg-type]  # None was ruled out
+        shape: Shape = (Objects(properties, extra),)  # type: ignore[arg-type]  # None was ruled out
+        if not self._returned:
+            return shape if config.keys() <= PLAIN_CONFIG else vague(shape)
+        # A key that is kept as it is can have the name under which a field is written.
+        renamed = behaviour == "allow" and not properties.keys() <= {_read_key(name, field) for name, field in named}
+        return ANYTHING if renamed or not config.keys() <= PLAIN_CONFIG else shape
 
     def _key(self, name: str, field: Raw) -> str | None:
         if self._returned:
             return str(field.get("serialization_alias") or name)
-        alias = field.get("validation_alias") or name
-        return alias if isinstance(alias, str) else None
+        return _read_key(name, field)
 
     def _property(self, field: Raw, total: bool) -> Property:
         schema = field["schema"]
         has_default = schema["type"] == "default"
         required = field.get("required", total) if field["type"] == "typed-dict-field" else not has_default
         always = has_default and schema.get("on_error", "raise") != "omit"
-        if self._returned and field.get("serialization_exclude"):
+        if self._returned and (field.get("serialization_exclude") or "serialization_exclude_if" in field):
             return Property(self.shape(schema), required=False)
         return Property(self.shape(schema), required=bool(required) or (self._returned and always))
 
@@ -180,14 +198,22 @@ class _Reader:
             return inner
         if "default" in node:
             default = node["default"]
-            scalar = default is None or type(default) in (str, int, float, bool)
-            return (*inner, Values((default,))) if scalar else inner
-        return inner if node.get("default_factory") in (list, dict) else ANYTHING
+            if default is None or type(default) in (str, int, float, bool):
+                return (*inner, Values((default,)))
+            return ANYTHING if contains(node["schema"], "definition-ref") else inner  # which was not checked
+        empty = _EMPTY.get(node.get("default_factory"))
+        return ANYTHING if empty is None else (*inner, empty)
 
     def _union(self, node: Raw) -> Shape:
         choices = node["choices"].values() if isinstance(node["choices"], dict) else node["choices"]
         shapes = [self.shape(choice[0] if isinstance(choice, tuple) else choice) for choice in choices]
         return tuple(atom for shape in shapes for atom in shape)
+
+    def _tagged(self, node: Raw) -> Shape:
+        if self._returned:
+            return self._union(node)
+        tag = node["discriminator"]
+        return tuple(_with_tag(atom, tag) for atom in self._union(node))
 
     def _function(self, node: Raw) -> Shape:
         function = node["function"].get("function")
@@ -230,6 +256,23 @@ class _Reader:
         return shape if self._returned or node.keys() <= entries | _FREE else vague(shape)
 
 
+def _read_key(name: str, field: Raw) -> str | None:
+    alias = field.get("validation_alias") or name
+    return alias if isinstance(alias, str) else None
+
+
+def _with_tag(atom: Atom, tag: object) -> Atom:
+    """An alternative that is found by the value of a key, which must be there even if it has a default."""
+    if not isinstance(atom, Objects) or not isinstance(tag, str) or tag not in atom.properties:
+        return replace(atom, vague=True)
+    required = replace(atom.properties[tag], required=True)
+    return replace(atom, properties={**atom.properties, tag: required})
+
+
+_EMPTY: Final[Mapping[Any, Atom]] = {list: Lists((), max_length=0), dict: Objects({}, None)}
+"""What default factories make."""
+
+
 def _numbers(node: Raw, *, whole: bool) -> Numbers:
     low, open_low = (node["gt"], True) if node.get("gt") is not None else (node.get("ge"), False)
     high, open_high = (node["lt"], True) if node.get("lt") is not None else (node.get("le"), False)
@@ -238,7 +281,13 @@ def _numbers(node: Raw, *, whole: bool) -> Numbers:
     if None not in (node.get("lt"), node.get("le")):
         high, open_high = min((node["lt"], False), (node["le"], True))
         open_high = not open_high
-    return Numbers(whole, low, high, open_low, open_high, node.get("multiple_of"))
+    if whole and low is not None and open_low:  # of ints, the next one is the bound
+        low, open_low = low + 1, False
+    if whole and high is not None and open_high:
+        high, open_high = high - 1, False
+    if not whole:  # Pydantic compares with the float next to the bound
+        low, high = (None if bound is None else float(bound) for bound in (low, high))
+    return Numbers(whole, low, high, open_low, open_high, node.get("multiple_of"), tolerant=not whole)
 
 
 _READERS: Final[dict[str, Callable[[_Reader, Raw], Shape]]] = {
@@ -259,7 +308,7 @@ _READERS: Final[dict[str, Callable[[_Reader, Raw], Shape]]] = {
     "nullable": lambda reader, node: (*reader.shape(node["schema"]), *NULL),
     "default": _Reader._default,
     "union": _Reader._union,
-    "tagged-union": _Reader._union,
+    "tagged-union": _Reader._tagged,
     "model": _Reader._model,
     "dataclass": _Reader._model,
     "typed-dict": _Reader._typed_dict,

@@ -76,7 +76,8 @@ def _numbers_fit(atom: Numbers, other: Numbers) -> bool:
 
 
 def _steps_fit(atom: Numbers, other: Numbers) -> bool:
-    if other.step is None or (other.whole and other.step == 1) or atom.step == other.step:
+    alike = atom.step == other.step and atom.tolerant is other.tolerant
+    if alike or other.step is None or (other.whole and other.step == 1):
         return True
     if not atom.whole:
         return False  # a multiple of a float is a matter of rounding
@@ -97,7 +98,8 @@ def _lists_fit(atom: Lists, other: Lists, at: str) -> str | None:
     where = at or "the value"
     if atom.min_length < other.min_length or not _at_most(atom.max_length, other.max_length):
         return f"{where}: lists of a length that is not accepted"
-    alike = not atom.unique or _mixes_numbers((*atom.items, *(a for shape in atom.first for a in shape)))
+    items = (*atom.items, *(a for shape in atom.first for a in shape))
+    alike = not atom.unique or _mixes_numbers(items) or (_has_floats(other.items) and _rounds(items))
     if other.unique and alike and (atom.max_length is None or atom.max_length > 1):
         return f"{where}: lists with duplicates"
     longest = max(len(atom.first), len(other.first))
@@ -114,6 +116,18 @@ def _mixes_numbers(shape: Shape) -> bool:
     """Whether values can be alike to a set of Python and not to JSON Schema, as True and 1 are."""
     booleans = any(isinstance(atom, Values) and any(type(v) is bool for v in atom.values) for atom in shape)
     return (booleans and len(shape) > 1) or any(not isinstance(atom, (Values, Numbers, Text)) for atom in shape)
+
+
+def _has_floats(shape: Shape) -> bool:
+    return any(
+        not isinstance(atom, (Values, Text)) and not (isinstance(atom, Numbers) and atom.whole) for atom in shape
+    )
+
+
+def _rounds(shape: Shape) -> bool:
+    """Whether there are ints that are alike as floats."""
+    bounds = [b for atom in shape if isinstance(atom, Numbers) and atom.whole for b in (atom.low, atom.high)]
+    return any(bound is None or abs(bound) > 2**53 for bound in bounds)
 
 
 def _item(lists: Lists, index: int) -> Shape:
@@ -197,7 +211,9 @@ def _fits_text(text: Text, value: str) -> bool:
         return False
     try:
         for pattern in text.patterns:
-            SchemaValidator(core_schema.str_schema(pattern=pattern)).validate_python(value)
+            if pattern.ecma:
+                return False  # not known
+            SchemaValidator(core_schema.str_schema(pattern=pattern.text)).validate_python(value)
     except ValidationError:
         return False
     return True

@@ -6,6 +6,7 @@ Pydantic reports and this table does not know becomes "invalid".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -106,6 +107,9 @@ _TABLE: Final[dict[str, tuple[str, str]]] = {
     "value_error": ("custom", "a value that the contract's own check accepts"),
     "assertion_error": ("custom", "a value that the contract's own check accepts"),
 }
+
+MOST_PLACES: Final = 100
+"""How many places are shown of one broken rule."""
 
 _INVALID: Final = ("invalid", "a value that the contract accepts")
 
@@ -219,7 +223,14 @@ def arranged(errors: Iterable[FieldError]) -> list[FieldError]:
             alternatives.setdefault((error.declared, error.field), []).append(error)
     joined = [_join_types(same) for same in alternatives.values()]
     rest = [error for error in unique.values() if error.rule != "type"]
-    return sorted([*joined, *rest], key=lambda e: (e.declared, e.rule, e.expected, e.field))
+    few: list[FieldError] = []
+    places: Counter[tuple[str, str, str]] = Counter()
+    for error in sorted([*joined, *rest], key=lambda e: (e.declared, e.rule, e.expected, e.field)):
+        broken = (error.declared, error.rule, error.expected)
+        places[broken] += 1
+        if places[broken] <= MOST_PLACES:
+            few.append(error)
+    return few
 
 
 def _join_types(errors: list[FieldError]) -> FieldError:

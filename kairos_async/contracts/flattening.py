@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from kairos_async.contracts.hardening import CONFIG, VALUES, contains
+from pydantic_core import to_jsonable_python
+
+from kairos_async.contracts.hardening import PLAIN_CONFIG, VALUES, contains
+from kairos_async.contracts.plain import MAX_INT_BITS
 from kairos_async.contracts.rules import Check, Raw
+
+_LARGEST_INT: Final = 1 << MAX_INT_BITS - 1
 
 _IGNORED: Final = frozenset({"type", "ref", "metadata", "revalidate_instances"})
 
@@ -18,6 +23,8 @@ _SIMPLE: Final[dict[str, frozenset[str]]] = {
     "none": frozenset(),
     "any": frozenset(),
     "literal": frozenset({"expected"}),
+    "json-or-python": frozenset({"json_schema", "python_schema"}),
+    "enum": frozenset({"cls", "members", "sub_type"}),
     "nullable": frozenset({"schema"}),
     "default": frozenset({"schema", "default", "default_factory"}),
     "function-after": frozenset({"schema", "function"}),
@@ -29,7 +36,7 @@ _SIMPLE: Final[dict[str, frozenset[str]]] = {
     "typed-dict-field": frozenset({"schema", "required"}),
     "model": frozenset({"schema", "cls", "custom_init", "root_model", "config"}),
     "model-fields": frozenset({"fields", "model_name", "computed_fields", "extra_behavior"}),
-    "model-field": frozenset({"schema"}),
+    "model-field": frozenset({"schema", "validation_alias", "serialization_alias"}),
     "definitions": frozenset({"schema", "definitions"}),
     "definition-ref": frozenset({"schema_ref"}),
 }
@@ -39,7 +46,7 @@ _SIMPLE: Final[dict[str, frozenset[str]]] = {
 def flatten(hardened: Raw) -> Raw | None:
     """A schema that accepts the dicts that `hardened` accepts and gives dicts instead of models, with nothing to dump.
 
-    None if there is more to the schema than fields of JSON types: aliases, validators that may change a value, dates.
+    None if there is more to the schema than fields of JSON types and dates, such as validators that may change a value.
     Two thirds of the time of the ordinary way go into making models and dumping them again.
     """
     try:
@@ -59,7 +66,13 @@ def _flat(node: Raw) -> Raw:
         raise _NotSimple
     if kind == "model":
         return _flat_model(node)
+    if kind == "json-or-python":
+        return _flat_date(node)
+    if kind == "enum":  # the guard around it tells numbers apart
+        return _flat({"type": "literal", "expected": [member.value for member in node["members"]]})
     flat = {key: value if key in VALUES else _flat_below(value) for key, value in node.items()}
+    if kind == "int":  # one that nobody can print is left to the ordinary way, which says what is wrong with it
+        flat = {"ge": -_LARGEST_INT, "le": _LARGEST_INT} | {k: v for k, v in flat.items() if v is not None}
     if not _PLAIN_RESULT.get(kind, _always)(node):
         raise _NotSimple
     if "config" in flat:
@@ -85,7 +98,10 @@ def _flat_model(node: Raw) -> Raw:
     flat: Raw = {"type": "typed-dict", "fields": {}, "extra_behavior": _extra(fields, node.get("config", {}))}
     for name, field in fields["fields"].items():
         inner = _flat(field)["schema"]
-        flat["fields"][name] = {
+        key = field.get("validation_alias") or name
+        if key != (field.get("serialization_alias") or name) or key in flat["fields"]:
+            raise _NotSimple
+        flat["fields"][key] = {
             "type": "typed-dict-field",
             "schema": inner,
             "required": inner["type"] != "default",
@@ -93,14 +109,19 @@ def _flat_model(node: Raw) -> Raw:
     return flat | ({"ref": node["ref"]} if "ref" in node else {})
 
 
-__KNOWN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
-
-
 def _extra(node: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     extra = node.get("extra_behavior") or config.get("extra_fields_behavior") or "ignore"
-    if extra == "allow" or not config.keys() <= __KNOWN_CONFIG:
+    if extra == "allow" or not config.keys() <= PLAIN_CONFIG:
         raise _NotSimple
     return str(extra)
+
+
+def _flat_date(node: Raw) -> Raw:
+    """A date as its text, and back to text when it was checked. Sets are left to the ordinary way."""
+    if node["python_schema"]["type"] not in ("date", "datetime"):
+        raise _NotSimple
+    written = {"type": "function-plain", "function": {"type": "no-info", "function": to_jsonable_python}}
+    return {"type": "chain", "steps": [*node["json_schema"]["steps"], written]}
 
 
 def _always(_: Raw) -> bool:
@@ -116,11 +137,14 @@ def _plain_default(node: Raw) -> bool:
     )
 
 
+_NOT_IN_UNIONS: Final = ("model", "definition-ref", "json-or-python")
+"""What takes part in the choice of an alternative in another way than its flat form would."""
+
 _PLAIN_RESULT: Final[dict[str, Callable[[Raw], bool]]] = {
     "default": _plain_default,
     "function-after": lambda node: isinstance(node["function"].get("function"), Check),
     "function-before": lambda node: isinstance(node["function"].get("function"), Check),
     "literal": lambda node: all(type(value) in (str, int, bool, type(None)) for value in node["expected"]),
-    "union": lambda node: not any(contains(node["choices"], kind) for kind in ("model", "definition-ref")),
+    "union": lambda node: not any(contains(node["choices"], kind) for kind in _NOT_IN_UNIONS),
     "dict": lambda node: node["keys_schema"]["type"] in ("str", "literal"),
 }

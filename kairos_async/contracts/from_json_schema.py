@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from kairos_async.contracts.plain import NotJSON, to_plain
 from kairos_async.contracts.regex import check_pattern
 from kairos_async.contracts.rules import Bounds, OneOf, Unique
 from kairos_async.exceptions import ConfigError
@@ -59,9 +60,14 @@ def read_object(spec: object, make: MakeSchema) -> Any:
     """
     if not isinstance(spec, Mapping):
         raise ConfigError(f"Schema.from_json_schema takes a dict, not {type(spec).__name__}.")
+    try:
+        to_plain(dict(spec), convert=False)
+    except NotJSON as error:
+        raise ConfigError(f"Schema.from_json_schema takes JSON; expected {error.expected}.") from None
     if (draft := spec.get("$schema", DRAFT)) != DRAFT:
         raise ConfigError(f"Schema.from_json_schema knows draft 2020-12 ({DRAFT}), not {draft!r}.")
     reader = _Reader(spec, make)
+    _check_forms(spec, "$")
     root = reader.resolved(spec, "$", [])
     if root.get("type") != "object":
         raise ConfigError("Schema.from_json_schema takes the schema of an object: `type` must be 'object'.")
@@ -79,6 +85,7 @@ class _Reader:
             return Any
         if not isinstance(node, Mapping):
             raise ConfigError(f"JSON Schema at {at}: {node!r} is no schema that a Schema can express.")
+        _check_forms(node, at)
         if "$ref" in node:
             self._allow(node, at, frozenset({"$ref"}))
             return self.annotation(self.resolved(node, at, refs), at, [*refs, node["$ref"]])
@@ -108,6 +115,7 @@ class _Reader:
             target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
         if not isinstance(target, Mapping):
             raise ConfigError(f"JSON Schema at {at}: $ref {ref!r} leads nowhere.")
+        _check_forms(target, at)
         return self.resolved(target, at, [*refs, ref])
 
     def keyed(self, node: Node, at: str, refs: list[str]) -> Any:
@@ -202,9 +210,11 @@ class _Reader:
     def _text(self, node: Node, at: str) -> Any:
         rules: list[Any] = _lengths("str", node, "minLength", "maxLength")
         if "pattern" in node:
-            rules.append(
-                Bounds("pattern", repr(node["pattern"]), "text", {"str": {"pattern": check_pattern(node["pattern"])}})
-            )
+            try:
+                regex = check_pattern(node["pattern"])
+            except ConfigError as error:
+                raise ConfigError(f"JSON Schema at {at}: {error}") from None
+            rules.append(Bounds("pattern", repr(regex), "text", {"str": {"pattern": regex}}))
         if "format" not in node:
             return _annotated(str, rules)
         if node["format"] not in _FORMATS or rules:
@@ -223,12 +233,48 @@ class _Reader:
             )
 
 
+def _check_forms(node: Node, at: str) -> None:
+    """Raise for a keyword whose value is not of the form that JSON Schema says."""
+    for keyword, (is_formed, form) in _FORMS.items():
+        if keyword in node and not is_formed(node[keyword]):
+            raise ConfigError(f"JSON Schema at {at}: {keyword} is {node[keyword]!r}, and must be {form}.")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and value == int(value)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_FORMS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    **dict.fromkeys(("properties", "$defs"), (lambda value: isinstance(value, Mapping), "an object")),
+    **dict.fromkeys(("anyOf", "oneOf", "allOf", "prefixItems"), (
+        lambda value: isinstance(value, list) and bool(value), "a list that is not empty"
+    )),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), (_is_number, "a number")),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), (
+        _is_length, "a whole number >= 0"
+    )),
+    "enum": (lambda value: isinstance(value, list), "a list"),
+    "multipleOf": (lambda value: _is_number(value) and value > 0, "a number > 0"),
+    "required": (_are_names, "a list of strings"),
+    "type": (lambda value: isinstance(value, str) or (_are_names(value) and bool(value)), "a string or a list of some"),
+    "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
+}  # fmt: skip
+
+
 def _keywords_for(node: Node, kind: str) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key in _KEYWORDS.get(kind, ())}
 
 
 def _lengths(kind: str, node: Node, low: str, high: str) -> list[Any]:
-    limits = {ours: node[theirs] for ours, theirs in (("min_length", low), ("max_length", high)) if theirs in node}
+    limits = {ours: int(node[theirs]) for ours, theirs in (("min_length", low), ("max_length", high)) if theirs in node}
     shown = ", ".join(f"{name.removesuffix('_length')}={limit!r}" for name, limit in limits.items())
     return [Bounds("length", shown, "text, lists and objects", {kind: limits})] if limits else []
 

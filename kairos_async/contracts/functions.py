@@ -119,7 +119,9 @@ class Custom(Rule, Deferred):
             if self.is_async:
                 return self._broken_if(await self.function(value))  # type: ignore[misc]  # it is a coroutine function
             if self.slow:
-                return self._broken_if(await anyio.to_thread.run_sync(self.function, value, abandon_on_cancel=True))
+                # In a list, since trio takes a coroutine that comes out of a thread for a mistake.
+                (outcome,) = await anyio.to_thread.run_sync(lambda: [self.function(value)], abandon_on_cancel=True)
+                return self._broken_if(outcome)
         except Exception:
             return Broken(self.rule, self.message)
         return self.check_now(value)
@@ -127,6 +129,10 @@ class Custom(Rule, Deferred):
     def _broken_if(self, outcome: object) -> Broken | None:
         if isinstance(outcome, str):
             return Broken(self.rule, self.message, outcome or None)
+        if inspect.isawaitable(outcome):  # nobody awaited it, and it would count as true
+            if inspect.iscoroutine(outcome):
+                outcome.close()
+            return Broken(self.rule, self.message, f"{self.message} ({self} gave an awaitable: use `async def`)")
         return None if outcome else Broken(self.rule, self.message)
 
     def __str__(self) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError, SchemaValidator, core_schema
 
 from kairos_async._types import JSONValue
 from kairos_async.contracts.errors import CUSTOM_ERROR, alternatives
 from kairos_async.contracts.plain import NotJSON, to_plain
 from kairos_async.contracts.rules import Check, Raw
+from kairos_async.exceptions import ConfigError
 
 
 def _nothing(_: Any) -> None:
@@ -43,19 +45,27 @@ ANY: Final[Raw] = {
 
 
 class TypeGuard(Check):
-    """Tells True from 1 and 1.0 from 1, which literals and enums of Pydantic do not; an int is fine for a float."""
+    """Tells True from 1 and 1.0 from 1, which literals and enums of Pydantic do not; an int is fine for a float.
 
-    __slots__ = ("allowed", "error")
+    Of the members of an enum in a literal, it takes the values, too, as Pydantic does of text alone.
+    """
 
-    def __init__(self, kind: Literal["literal_error", "enum"], expected: list[Any]) -> None:
-        super().__init__(self._compare)
+    __slots__ = ("allowed", "error", "members")
+
+    def __init__(self, kind: Literal["literal_error", "enum"], expected: list[Any], members: list[enum.Enum]) -> None:
+        super().__init__(_nothing)
         numbers = [value for value in expected if type(value) in (bool, int, float)]
         self.allowed = {(type(value), value) for value in numbers} | {(int, v) for v in numbers if type(v) is float}
+        self.members = {(type(member.value), member.value): member for member in members}
         self.error = PydanticKnownError(kind, {"expected": alternatives(expected)})
 
-    def _compare(self, value: Any) -> None:
-        if type(value) in (bool, int, float) and (type(value), value) not in self.allowed:
-            raise self.error
+    def __call__(self, value: Any) -> Any:
+        """The value, or the member of the enum that has it."""
+        if type(value) in (bool, int, float):
+            if (type(value), value) not in self.allowed:
+                raise self.error
+            return self.members.get((type(value), value), value)
+        return self.members.get((str, value), value) if type(value) is str else value
 
 
 class SetGuard(Check):
@@ -83,13 +93,40 @@ def _guarded(node: Raw, check: Check) -> Raw:
 
 
 def _guarded_literal(node: Raw) -> Raw:
-    check = TypeGuard("literal_error", node["expected"])
-    return _guarded(node, check) if check.allowed else node
+    members = [each for each in node["expected"] if isinstance(each, enum.Enum)]
+    return _guarded_values(node, "literal_error", node["expected"], members)
 
 
 def _guarded_enum(node: Raw) -> Raw:
-    check = TypeGuard("enum", [member.value for member in node["members"]])
-    return _guarded(node, check) if check.allowed else node
+    return _guarded_values(node, "enum", node["members"], [])
+
+
+def _guarded_values(node: Raw, kind: Literal["literal_error", "enum"], given: list[Any], members: list[Any]) -> Raw:
+    expected = [each.value if isinstance(each, enum.Enum) else each for each in given]
+    for value in expected:
+        if not isinstance(value, (str, int, float, type(None))):
+            raise ConfigError(f"{value!r} is among the values to choose from, and is no JSON scalar.")
+    check = TypeGuard(kind, expected, members)
+    return _guarded(node, check) if check.allowed or members else node
+
+
+def _guarded_date(node: Raw) -> Raw:
+    # To Pydantic, strict or not, the text of a number is seconds since 1970.
+    kind = node["type"]
+    text = {"type": "custom-error", "custom_error_type": f"{kind}_parsing", "custom_error_context": {"error": ""}}
+    pattern, parse = _DATES[kind]
+    steps = [
+        text | {"schema": {"type": "str", "pattern": pattern}},
+        {"type": "function-plain", "function": {"type": "no-info", "function": parse}},
+        node,
+    ]
+    return {"type": "json-or-python", "json_schema": {"type": "chain", "steps": steps}, "python_schema": node}
+
+
+_DATES: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
+    "date": (r"^\d{4}-\d\d-\d\d$", SchemaValidator(core_schema.date_schema()).validate_python),
+    "datetime": (r"^\d{4}-\d\d-\d\d[Tt_ ]", SchemaValidator(core_schema.datetime_schema()).validate_python),
+}
 
 
 def _guarded_set(node: Raw) -> Raw:
@@ -106,7 +143,9 @@ def _guarded_set(node: Raw) -> Raw:
 GUARDS: Final[dict[str, Callable[[Raw], Raw]]] = {
     "literal": _guarded_literal,
     "enum": _guarded_enum,
+    "date": _guarded_date,
+    "datetime": _guarded_date,
     "set": _guarded_set,
     "frozenset": _guarded_set,
 }
-"""What Pydantic lets pass and a contract does not: another type of number, and a list with duplicates for a set."""
+"""What Pydantic lets pass and a contract does not: another type of number, duplicates in a set, a number for a date."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from pydantic import Secret, SecretBytes, SecretStr
 from pydantic_core import CoreConfig, CoreSchema, SchemaSerializer, SchemaValidator, ValidationError
 
 from kairos_async.contracts.guards import ANY, GUARDS
@@ -27,6 +28,10 @@ CONFIG: Final = CoreConfig(strict=True, ser_json_inf_nan="constants", allow_inf_
 """Set on every schema that takes a configuration."""
 
 
+PLAIN_CONFIG: Final = frozenset({"title", "extra_fields_behavior", *CONFIG})
+"""Settings of a model that change nothing about its fields' values."""
+
+
 def harden(schema: CoreSchema) -> Raw:
     """A copy that validates instances again, refuses NaN, infinities and lone surrogates, and copies an `Any` as JSON.
 
@@ -41,6 +46,8 @@ def _hardened(node: Raw, where: str) -> Raw:
     if kind == "any":
         return ANY
     _refuse(node, where)
+    if kind == "lax-or-strict":
+        return _hardened(node["strict_schema"], where)
     copied = {key: value if key in VALUES else _below(key, value, where) for key, value in node.items()}
     if kind in _SETTINGS:
         copied.update(_SETTINGS[kind](node))
@@ -48,7 +55,12 @@ def _hardened(node: Raw, where: str) -> Raw:
         copied["config"] = {**config, **CONFIG}
     if kind == "default" and "default" in node:
         copied["default"] = _checked_default(copied, where)
-    return GUARDS[kind](copied) if kind in GUARDS else copied
+    if kind not in GUARDS:
+        return copied
+    try:
+        return GUARDS[kind](copied)
+    except ConfigError as error:
+        raise ConfigError(f"{_subject(where)}: {error}") from None
 
 
 def _for_text(node: Raw) -> Raw:
@@ -63,7 +75,8 @@ def _for_text(node: Raw) -> Raw:
 def _for_object(node: Raw) -> Raw:
     keys = node.get("keys_schema", {"type": "any"})
     found: Raw = {} if "values_schema" in node else {"values_schema": ANY}
-    return found | ({"keys_schema": {"type": "str", "min_length": 0}} if keys["type"] == "any" else {})
+    found |= {"keys_schema": {"type": "str", "min_length": 0}} if keys["type"] == "any" else {}
+    return found | {"strict": True}  # of a `Mapping`, Pydantic says strict=False by itself
 
 
 def _for_list(node: Raw) -> Raw:
@@ -132,9 +145,26 @@ def _named(where: str, name: object) -> str:
 
 
 def _refuse(node: Raw, where: str) -> None:
-    subject = f"Field {where!r}" if where else "The contract"
-    if node.get("strict") is False and node["type"] != "tagged-union":  # which Pydantic sets there by itself
+    subject, kind = _subject(where), node["type"]
+    if node.get("strict") is False and kind not in _LAX_BY_ITSELF:
         raise ConfigError(f"{subject} says strict=False, and contracts are strict. Remove it, or convert in the step.")
+    if kind == "is-subclass":
+        raise ConfigError(f"{subject} is a class, which has no JSON form.")
+    function = (node.get("function") or {}).get("function") if kind == "function-after" else None
+    if isinstance(function, type) and issubclass(function, (Secret, SecretStr, SecretBytes)):
+        raise ConfigError(
+            f"{subject} is a {function.__name__}, of which only stars would be left: a contract gives JSON. "
+            "Declare it as str, under a key that is sensitive."
+        )
+    _refuse_pattern(node, subject)
+    _refuse_bounds(node, subject)
+
+
+_LAX_BY_ITSELF: Final = frozenset({"tagged-union", "dict"})
+"""Where Pydantic says strict=False without being asked to."""
+
+
+def _refuse_pattern(node: Raw, subject: str) -> None:
     config = node.get("config") or {}
     engines = (node.get("regex_engine"), config.get("regex_engine"))
     if "python-re" in engines or (node["type"] == "str" and not isinstance(node.get("pattern") or "", str)):
@@ -147,6 +177,19 @@ def _refuse(node: Raw, where: str) -> None:
             check_pattern(node["pattern"])
         except ConfigError as error:
             raise ConfigError(f"{subject}: {error}") from None
+
+
+def _refuse_bounds(node: Raw, subject: str) -> None:
+    for low, high in (("ge", "le"), ("ge", "lt"), ("gt", "le"), ("gt", "lt"), ("min_length", "max_length")):
+        least, most = node.get(low), node.get(high)
+        if least is None or most is None:
+            continue
+        if least > most or (least == most and (low, high) not in (("ge", "le"), ("min_length", "max_length"))):
+            raise ConfigError(f"{subject} leaves no value: its minimum {least!r} is above its maximum {most!r}.")
+
+
+def _subject(where: str) -> str:
+    return f"Field {where!r}" if where else "The contract"
 
 
 _NOT_JSON: Final = frozenset({"callable", "is-instance", "is-subclass", "function-plain", "generator"})

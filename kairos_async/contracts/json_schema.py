@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final, NoReturn, cast
+from urllib.parse import unquote
 
 from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, Registry
 from jsonschema_rs import ValidationError as Refused
@@ -155,10 +156,14 @@ def subschemas(node: object, at: str = "") -> _Nodes:
     for key, value in node.items():
         if key in _MAPPED_SUBSCHEMAS and isinstance(value, Mapping):
             for name, sub in value.items():
-                yield from subschemas(sub, f"{at}/{key}/{name}")
+                yield from subschemas(sub, f"{at}/{key}/{_escaped(name)}")
         elif key in _SUBSCHEMAS:
             for index, sub in enumerate(value if isinstance(value, list) else [value]):
                 yield from subschemas(sub, f"{at}/{key}/{index}" if isinstance(value, list) else f"{at}/{key}")
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _with_guards(document: Any) -> Any:
@@ -213,6 +218,8 @@ def _refuse_circles(schema: object) -> None:
     if not isinstance(schema, Mapping):
         return
     places = dict(subschemas(schema))
+    if any("$id" in node for at, node in places.items() if at):
+        return  # references can mean anything there; the library that follows them ends by itself
     for start in places:
         seen: set[str] = set()
         queue = [start]
@@ -230,11 +237,27 @@ def _refuse_circles(schema: object) -> None:
 def _in_place(places: Mapping[str, Mapping[str, Any]], at: str) -> Iterator[str]:
     node = places[at]
     ref = node.get("$ref")
-    if isinstance(ref, str) and ref.startswith("#") and ref[1:] in places:
-        yield ref[1:]
+    if isinstance(ref, str):
+        yield from _targets(places, ref)
+    if isinstance(ref := node.get("$dynamicRef"), str):
+        yield from _targets(places, ref)
+    below = [f"{at}/dependentSchemas/{_escaped(name)}" for name in node.get("dependentSchemas", ())]
     for keyword in _IN_PLACE:
         value = node.get(keyword)
-        for index in range(len(value)) if isinstance(value, list) else ():
-            yield from (p for p in (f"{at}/{keyword}/{index}",) if p in places)
-        if isinstance(value, Mapping):
-            yield f"{at}/{keyword}"
+        below += [f"{at}/{keyword}/{i}" for i in range(len(value))] if isinstance(value, list) else [f"{at}/{keyword}"]
+    yield from (place for place in below if place in places)
+
+
+def _targets(places: Mapping[str, Mapping[str, Any]], ref: str) -> Iterator[str]:
+    """The places of the document that the reference leads to."""
+    base, _, fragment = ref.partition("#")
+    if base not in ("", places[""].get("$id")):
+        return
+    fragment = unquote(fragment)
+    if fragment in places:
+        yield fragment
+    yield from (at for at, node in places.items() if fragment and fragment in _anchors(node))
+
+
+def _anchors(node: Mapping[str, Any]) -> tuple[Any, Any]:
+    return node.get("$anchor"), node.get("$dynamicAnchor")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from kairos_async.contracts.shapes import (
     Lists,
     Numbers,
     Objects,
+    Pattern,
     Property,
     Shape,
     Text,
@@ -35,6 +38,8 @@ _READ: Final = frozenset({
 _ALONE: Final = ("enum", "const", "anyOf", "$ref")
 """Keywords that are understood as the only ones of their schema, apart from `type` beside enum and const."""
 
+_LARGEST: Final = int(sys.float_info.max)
+
 _TYPES: Final = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -48,6 +53,7 @@ class _Reader:
         self._root = root
         self._accepted = accepted
         self._open: set[str] = set()
+        self._has_ids = isinstance(root, Mapping) and any(_has_id(part) for part in root.values())
 
     def shape(self, node: object) -> Shape:
         if node is False:
@@ -77,7 +83,7 @@ class _Reader:
         target: Any = self._root
         for part in ref[2:].split("/") if ref.startswith("#/") else ():
             target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
-        if ref in self._open or not ref.startswith("#/") or not isinstance(target, (Mapping, bool)):
+        if self._has_ids or ref in self._open or not ref.startswith("#/") or not isinstance(target, (Mapping, bool)):
             return UNKNOWN if self._accepted else ANYTHING
         self._open.add(ref)
         shape = self.shape(target)
@@ -122,12 +128,25 @@ class _Reader:
         return (Objects(declared, extra, low, high),)
 
 
+def _has_id(part: object) -> bool:
+    """Whether a schema in it has a base URI of its own, so that references need not start at the root."""
+    if isinstance(part, Mapping):
+        return "$id" in part or any(_has_id(each) for each in part.values())
+    return isinstance(part, list) and any(_has_id(each) for each in part)
+
+
 def _text(node: Node) -> Text:
     low, high = _length(node.get("minLength", 0)), _bound(node.get("maxLength"))
     if "pattern" not in node:
         return Text(low, high)
     longest = longest_text(node["pattern"])
-    return Text(low, longest if high is None else min(high, longest), (node["pattern"],))
+    pattern = Pattern(node["pattern"], ecma=bool(_ECMA.search(_ESCAPED_SIGN.sub("", node["pattern"]))))
+    return Text(low, longest if high is None else min(high, longest), (pattern,))
+
+
+_ESCAPED_SIGN: Final = re.compile(r"\\[^A-Za-z0-9]")
+_ECMA: Final = re.compile(r"[.\\]|\(\?(?!:)|&&|--|~~|\[[^\]]*\[")
+"""What may mean something else in a pattern of JSON Schema: classes such as `.` and `\\d`, flags, sets of sets."""
 
 
 def _numbers(node: Node, step: int | None) -> Shape:
@@ -144,7 +163,7 @@ def _numbers(node: Node, step: int | None) -> Shape:
 
 def _equal(value: Any) -> list[Any]:
     """The Python values that equal a number of JSON Schema: 1 and 1.0."""
-    if type(value) is int and abs(value) <= 2**53:
+    if type(value) is int and abs(value) <= _LARGEST and float(value) == value:
         return [value, float(value)]
     if type(value) is float and value.is_integer():
         return [value, int(value)]

@@ -22,8 +22,8 @@ Node = Mapping[str, JSONValue]
 class Place:
     """Where in the data, and what the contract says there.
 
-    `field` is the path as `a.b[0].c`; `declared` has `[]` for indices and `*` for undeclared keys; `nodes` are the
-    JSON Schemas that apply there, of which there are several inside a union.
+    `field` is the path as `a.b[0].c`; `declared` has `[]` for indices, `*` for undeclared keys, and a part that
+    contains itself once only; `nodes` are the JSON Schemas that apply there, of which a union has several.
     """
 
     field: str
@@ -31,37 +31,84 @@ class Place:
     nodes: tuple[Node, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spot:
+    """A place in the contract. `ended`: beyond it depth and shape are the data's choice, and the path ends there.
+
+    `is_union`: there are several alternatives; `items`: so many items have a place of their own; `leads`: the schemas
+    that say what is below.
+    """
+
+    declared: str
+    nodes: tuple[Node, ...]
+    ended: bool
+    above: tuple[_Spot, ...]
+    is_union: bool
+    items: int
+    leads: frozenset[int]
+
+
+def _spot(declared: str, nodes: tuple[Node, ...], ended: bool, above: tuple[_Spot, ...]) -> _Spot:
+    is_union = any(len(_union_of(node)) > 1 for node in nodes)
+    items = max((len(_subschemas(node, "prefixItems")) for node in nodes), default=0)
+    leads = frozenset(id(node) for node in nodes if not _LEADING.isdisjoint(node))
+    return _Spot(declared, nodes, ended, above, is_union, items, leads)
+
+
+_LEADING: Final = frozenset({"properties", "items", "prefixItems", "additionalProperties", "patternProperties"})
+
+
 class SchemaMap:
     """Walks a JSON Schema along the path of an error."""
 
-    __slots__ = ("_root",)
+    __slots__ = ("_below", "_root", "_starts")
 
     def __init__(self, root: Node) -> None:
         self._root = root
+        self._starts = {tagged: _spot("", tuple(self._expand([root], tagged)), False, ()) for tagged in (False, True)}
+        self._below: dict[tuple[_Spot, str | int], _Spot] = {}
 
     def locate(self, path: Sequence[str | int], *, tagged: bool = False) -> Place:
         """The place at the end of the path.
 
         With `tagged`, the path is Pydantic's: a union adds an entry that names its branch and is no key of the data.
         """
-        nodes = self._expand([self._root], tagged)
-        field = declared = ""
-        ended = False  # beyond what the contract declares, depth and shape are the data's choice: the path ends there
+        spot, field = self._starts[tagged], ""
         for key in path:
-            if tagged and any(len(_union_of(node)) > 1 for node in nodes):
-                nodes = self._expand([branch for node in nodes for branch in _union_of(node)], tagged)
+            if tagged and spot.is_union:
+                token: str | int = "|"
             elif isinstance(key, int):
-                nodes = self._expand([item for node in nodes for item in _items(node, key)], tagged)
-                ended = ended or not nodes
-                field, declared = f"{field}[{key}]", declared if ended else f"{declared}[]"
+                token, field = key if 0 <= key < spot.items else spot.items, f"{field}[{key}]"
             else:
-                known = [sub for node in nodes for sub in _property(node, key)]
-                below = known or [sub for node in nodes for sub in _undeclared(node)]
-                name = _quoted(key) if known else ANY_KEY
-                field, declared = _join(field, _quoted(key)), declared if ended else _join(declared, name)
-                nodes = self._expand(below, tagged)
-                ended = ended or not below
-        return Place(field, declared, tuple(nodes))
+                token = f".{key}" if any(_property(node, key) for node in spot.nodes) else ANY_KEY
+                field = _join(field, _quoted(key))
+            below = spot if spot.ended else self._below.get((spot, token))
+            if below is None:
+                below = self._below[spot, token] = self._made(spot, token, tagged)
+            spot = below
+        return Place(field, spot.declared, spot.nodes)
+
+    def _made(self, spot: _Spot, token: str | int, tagged: bool) -> _Spot:
+        """The place below; where a contract contains itself again and again, the one above, so that there is an end."""
+        below: list[Node]
+        name, ended = "", False
+        if token == "|":
+            below = [branch for node in spot.nodes for branch in _union_of(node)]
+        elif isinstance(token, int):
+            below, name = [item for node in spot.nodes for item in _items(node, token)], "[]"
+        elif token == ANY_KEY:
+            below, name = [sub for node in spot.nodes for sub in _undeclared(node)], ANY_KEY
+        else:
+            below, name = [sub for node in spot.nodes for sub in _property(node, token[1:])], _quoted(token[1:])
+        nodes = tuple(self._expand(below, tagged))
+        if isinstance(token, int) and not nodes:
+            ended = True
+        declared = spot.declared if ended or not name else _join(spot.declared, name)
+        ended = ended or not nodes
+        above = (*spot.above, spot)
+        made = _spot(declared, nodes, ended, above)
+        same = [other for other in above if other.leads and other.leads == made.leads]
+        return same[-1] if len(same) > 1 else made
 
     def _expand(self, nodes: Sequence[Node], tagged: bool) -> list[Node]:
         """The nodes and those that they lead to without a step into the data: by reference, allOf, a nullable."""
@@ -136,4 +183,4 @@ def _quoted(key: str) -> str:
 
 
 def _join(path: str, key: str) -> str:
-    return path + key if not path or key.startswith("[") else f"{path}.{key}"
+    return path + key if not path or key[:1] == "[" else f"{path}.{key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from kairos_async._types import JSONValue
@@ -10,8 +11,11 @@ from kairos_async.contracts.dump import dump_object
 MAX_DEPTH: Final = 100
 """How many lists and objects may lie inside each other. A value that contains itself is over it, too."""
 
-MAX_NODES: Final = 10_000_000
+MAX_NODES: Final = 4_000_000
 """How many values one value may hold, counted as often as they are reached: shared parts can multiply without end."""
+
+LARGE: Final = 1_000_000
+"""How many values a contract that contains itself looks at, since its own way may have no other end."""
 
 MAX_INT_BITS: Final = 14_000
 """About 4,200 digits; Python refuses to print or parse integers beyond 4,300."""
@@ -26,6 +30,7 @@ _JSON_TYPES: Final[tuple[tuple[type, str], ...]] = (
     (dict, "object"),
 )
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _NEVER_DUMPED: Final = (bytes, bytearray, memoryview, set, frozenset)
 
 
@@ -61,6 +66,41 @@ def to_plain(value: object, *, convert: bool = True, finite: bool = True) -> JSO
             `MAX_DEPTH` levels or `MAX_NODES` values.
     """
     return _Copier(convert, finite).copy(value, 0)
+
+
+def is_plain(value: object) -> bool:
+    """Whether the value is of JSON built-ins, exactly, as far as its first `LARGE` values and 100 levels say."""
+    return all(_is_plain(part) for level in _levels(value) for part in level)
+
+
+def _is_plain(part: Any) -> bool:
+    kind = type(part)
+    if kind is dict:
+        return all(type(key) is str for key in part)
+    return kind is list or (kind in _SCALARS and (kind is not int or part.bit_length() <= MAX_INT_BITS))
+
+
+def is_large(value: object) -> bool:
+    """Whether more than `LARGE` values are reached in the lists and objects; shared parts count each time."""
+    return sum(map(len, _levels(value))) > LARGE
+
+
+def _levels(value: object) -> Iterator[list[Any]]:
+    """The value, what is in it, what is in that: to 100 levels, and until more than `LARGE` values were seen."""
+    level: list[Any] = [value]
+    seen = 0
+    for _ in range(MAX_DEPTH + 1):
+        yield level
+        seen += len(level)
+        below: list[Any] = []
+        for part in level:
+            if type(part) is dict:
+                below.extend(part.values())
+            elif type(part) in (list, tuple):
+                below.extend(part)
+        if not below or seen > LARGE:
+            return
+        level = below
 
 
 class _Copier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeAlias
 
 from kairos_async._types import FieldError, JSONValue
@@ -67,7 +67,10 @@ def prove(
     reason = uncovered(produced, wanted)
     if reason is None:
         return Proven()
-    for candidate in islice(candidates(produced, wanted), _TRIES):
+    given = _accepted(producer)  # it differs where a key is read by another name than it is written
+    if many:
+        given = (Lists(given),)
+    for candidate in chain(islice(candidates(produced, wanted), _TRIES), islice(candidates(given, wanted), _TRIES)):
         for value in _really_returned(producer, candidate, many=many, holes=holes):
             errors = _refusal(consumer, value, key)
             if errors:

@@ -41,7 +41,15 @@ class Rule(ABC):
         """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return cast(CoreSchema, self.apply(dict(handler(source))))
+        return cast(CoreSchema, self.apply(resolved(handler(source), handler)))
+
+
+def resolved(schema: CoreSchema, handler: GetCoreSchemaHandler) -> Raw:
+    """The schema itself where Pydantic made a reference of it, as it does of `type Score = float`; models stay one."""
+    found: Raw = dict(handler.resolve_ref_schema(schema))
+    if found is schema or found["type"] in ("model", "dataclass", "typed-dict"):
+        return dict(schema)
+    return {key: value for key, value in found.items() if key != "ref"}
 
 
 class Check:

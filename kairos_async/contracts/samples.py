@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 _CLASSES: Final = {
-    "d": "059",
-    "w": "aZ_7",
-    "s": " \t",
+    "d": "05٣9",
+    "w": "aé_7",
+    "s": " \t\x85",
     "D": "a-",
     "W": " -",
     "S": "a0-",
@@ -99,7 +99,7 @@ class _Writer:
         if sign in "^$":
             return [""]
         if sign == ".":
-            return ["a", "-", "é"]
+            return ["a", "-", "é", "\r"]
         if sign == "[":
             return self._class()
         if sign == "(":

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, TypeAlias, cast, get_args, get_origin
 
-from pydantic import BaseModel, GetCoreSchemaHandler, PydanticSchemaGenerationError, PydanticUserError, create_model
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    GetCoreSchemaHandler,
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    create_model,
+)
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from kairos_async._types import FieldError, JSONValue
@@ -14,7 +22,7 @@ from kairos_async.contracts.annotated import annotated_contract, explained, read
 from kairos_async.contracts.contract import Contract, JSONSchema
 from kairos_async.contracts.from_json_schema import read_object
 from kairos_async.contracts.functions import Custom
-from kairos_async.contracts.rules import AllOf, Raw, Rule
+from kairos_async.contracts.rules import AllOf, Raw, Rule, resolved
 from kairos_async.exceptions import ConfigError, ValidationError
 
 Extra: TypeAlias = Literal["forbid", "ignore", "allow"]
@@ -85,7 +93,7 @@ class Schema:
             raise ConfigError(f"Schema.from_pydantic takes a Pydantic model class, not {model!r}.")
         made = cls.__new__(cls)
         made._model = model
-        made._fields = {name: info.annotation for name, info in model.model_fields.items()}
+        made._fields = {_key(name, info): info.annotation for name, info in model.model_fields.items()}
         made._validators, made._rules = {}, ()
         made._extra = model.model_config.get("extra") or "ignore"
         made._contract = annotated_contract(model)
@@ -176,7 +184,9 @@ class Schema:
             )
         _checked_validators(self._fields | fields, validators)
         definitions: dict[str, Any] = {name: (annotation, ...) for name, annotation in fields.items()}
-        for name, more in validators.items():
+        named = {_key(name, info): name for name, info in model.model_fields.items()}
+        for key, more in validators.items():
+            name = named.get(key, key)
             declared = model.model_fields.get(name)
             annotation, default = (
                 (fields[name], ...) if name in fields or declared is None else (declared.annotation, declared)
@@ -205,7 +215,7 @@ class Schema:
             raise ConfigError(f"field {name!r}: {error}") from None
         except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError, ValueError) as error:
             raise ConfigError(f"field {name!r} has a type that no contract is made of: {explained(error)}") from error
-        if marker not in (NotRequired, Required) and _is_nullable(schema):
+        if marker not in (NotRequired, Required) and _is_nullable(resolved(schema, handler)):
             schema = core_schema.with_default_schema(schema, default=None)
         return core_schema.typed_dict_field(schema, required=marker is not NotRequired and schema["type"] != "default")
 
@@ -237,6 +247,13 @@ class Schema:
         if self._extra != "forbid":
             shown.append(f"extra={self._extra!r}")
         return f"Schema({', '.join(shown)})"
+
+
+def _key(name: str, info: FieldInfo) -> str:
+    """The key of a model's field in its JSON Schema: the first of its aliases that is one key."""
+    alias = info.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return next((choice for choice in choices if isinstance(choice, str)), name)
 
 
 def _is_nullable(schema: Raw) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from kairos_async._types import JSONScalar
 
@@ -32,7 +32,8 @@ class Values:
 class Numbers:
     """Ints, or floats, within bounds (None: none). `open_low` and `open_high` leave the bound itself out.
 
-    `step` is a number that each is a multiple of; None: any.
+    `step` is a number that each is a multiple of; None: any. `tolerant` says that the multiples of it are those of
+    Pydantic, which for floats allows for rounding.
     """
 
     whole: bool
@@ -41,7 +42,15 @@ class Numbers:
     open_low: bool = False
     open_high: bool = False
     step: float | int | None = None
+    tolerant: bool = False
     vague: bool = False
+
+
+class Pattern(NamedTuple):
+    """A regex. `ecma` says that it is read as JSON Schema reads it, whose digits, for example, are those of ASCII."""
+
+    text: str
+    ecma: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class Text:
 
     min_length: int = 0
     max_length: int | None = None
-    patterns: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
     format: str | None = None
     vague: bool = False
 

@@ -136,12 +136,12 @@ def _texts(atom: Text, consumer: Shape) -> Iterator[JSONValue]:
     lengths = _lengths([atom, *others], atom.min_length, atom.max_length, _LARGEST_TEXT)
     if atom.patterns:
         for pattern in atom.patterns:
-            yield from texts_matching(pattern, lengths)
+            yield from texts_matching(pattern.text, lengths)
         return
     seeds = ["a", "Z", "0", " ", "-", "é", "\n", "@"]
     for other in others:
         for pattern in other.patterns:
-            seeds.extend(text for text in texts_matching(pattern, [atom.min_length])[:4] if text)
+            seeds.extend(text for text in texts_matching(pattern.text, [atom.min_length])[:4] if text)
     for seed in seeds:
         for length in lengths:
             yield (seed * (length // len(seed) + 1))[:length]

@@ -7,7 +7,7 @@ import inspect
 import math
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -15,10 +15,15 @@ import anyio.to_thread
 
 from kairos_async.context import CURRENT, StepContext, close_context, open_context
 from kairos_async.engine.boundary import accept, check, check_async, check_input
-from kairos_async.engine.call import Call
+from kairos_async.engine.call import Call, RunServices
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.state import read_copy
 from kairos_async.step import SKIP
+
+T = TypeVar("T")
+
+_GRACE: Final = 0.1
+"""Seconds in which a deadline around a worker has reached it."""
 
 
 async def run_attempt(call: Call, number: int) -> None:
@@ -152,24 +157,29 @@ def _prepared(call: Call, context: StepContext) -> tuple[Any]:
 
 
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
-    """Run a sync action in a worker thread.
-
-    A thread cannot be stopped. A cancellation from outside therefore waits for it to end; a deadline (of the attempt,
-    of the run, or of a scope around the run) does not, and abandons it.
-    """
+    """Run a sync action in a worker thread."""
     run = call.run
-    await anyio.lowlevel.checkpoint_if_cancelled()
-    finished = False
-    output: Any = None
-    with anyio.CancelScope(deadline=min(deadline, anyio.current_effective_deadline(), run.outer_deadline), shield=True):
-        (output,) = await anyio.to_thread.run_sync(
-            _prepared, call, context, abandon_on_cancel=True, limiter=run.threads()
-        )
-        finished = True
-    if not finished and run.now() >= deadline:
+    ran = await in_thread(run, deadline, _prepared, call, context)
+    if ran is None:
         raise _timeout(call, context, deadline, abandoned=True)
     await anyio.lowlevel.checkpoint_if_cancelled()
+    (output,) = ran
     return await in_context(_variables(call, context), awaited(output)) if inspect.isawaitable(output) else output
+
+
+async def in_thread(run: RunServices, deadline: float, function: Callable[..., T], *arguments: Any) -> T | None:
+    """What the function returns, run in a worker thread; None if its time was up.
+
+    A thread cannot be stopped. A cancellation from outside therefore waits for it to end; a deadline (this one, the
+    run's, or that of a scope around the run) does not, and abandons it.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    outer = min(run.deadline, run.outer_deadline, anyio.current_effective_deadline())
+    with anyio.CancelScope(deadline=min(deadline, outer), shield=True):
+        return await anyio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=run.threads())
+    if run.now() < deadline:
+        await anyio.sleep(_GRACE)  # for the cancellation to come, unless somebody has moved that deadline since
+    return None
 
 
 def boxed(function: Callable[[Any], Any], argument: object) -> tuple[Any]:

@@ -72,7 +72,9 @@ def _told(call: Call, contract: Contract, boundary: str, attempt: int) -> Iterat
 
 
 def accept(call: Call, output: Any) -> None:
-    """Keep the output and the writes of an attempt as state takes them.
+    """Keep the output and the writes of an attempt as state takes them, and the output as events show it.
+
+    From here on the run knows the secrets in the output.
 
     Raises:
         StateError: the output is not JSON, or too large.
@@ -84,25 +86,25 @@ def accept(call: Call, output: Any) -> None:
     size = None if node.output_contract is None else small_size(output)
     if size is None:
         output, size = store_copy(output, run.store.limits.value_bytes, node.output_subject)
-    if run.secrets.count:
-        output = _without_secrets(call, output)
-    call.output = output
-    call.output_size = size
+    carries, shown = run.redactor.take_in(output, node.name, shows=bool(run.hooks) and call.index is None)
+    if carries:
+        guarded = _guarded(call, node.name, output)
+        output, shown = guarded, shown if guarded is output else guarded
+    if run.secrets.count and call.written is not None:
+        call.written = {key: _guarded_write(call, key, value) for key, value in call.written.items()}
+    call.output, call.shown, call.output_size = output, shown, size
 
 
-def _without_secrets(call: Call, output: JSONValue) -> JSONValue:
-    """The output, once it and the writes were searched for the run's secrets.
+def _guarded_write(call: Call, key: str, value: JSONValue) -> JSONValue:
+    """What becomes of a write, once it was searched for the run's secrets.
 
     Raises:
-        SecurityError: one was found, and the workflow says that this is a failure.
+        SecurityError: one was found, and the workflow says that this is a failure; or it is in the key.
     """
-    run, written = call.run, call.written
-    if written is not None:
-        for key in written:
-            if run.on_secret_output is not SecretOutput.ALLOW and run.redactor.holds_secret(key):
-                raise SecurityError(f"{call} writes to a key that holds a secret of this run; nothing of it is stored.")
-        call.written = {k: _guarded(call, k, v) if run.redactor.holds_secret(v) else v for k, v in written.items()}
-    return _guarded(call, call.node.name, output) if run.redactor.holds_secret(output) else output
+    run = call.run
+    if run.on_secret_output is not SecretOutput.ALLOW and run.redactor.holds_secret(key):
+        raise SecurityError(f"{call} writes to a key that holds a secret of this run; nothing of it is stored.")
+    return _guarded(call, key, value) if run.redactor.holds_secret(value) else value
 
 
 def _guarded(call: Call, key: str, value: JSONValue) -> JSONValue:

@@ -18,6 +18,7 @@ from kairos_async.engine.slots import Slot
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.failure import Failure
 from kairos_async.flow import SecretOutput
+from kairos_async.limits import Limiter
 from kairos_async.outcomes import Attempt
 from kairos_async.plan import Node
 from kairos_async.security import KnownSecrets
@@ -28,6 +29,7 @@ class RunServices(Services, Protocol):
 
     run_id: str
     context: contextvars.Context
+    limiter: Limiter | None
     entering: tuple[Callable[[StepContext], object], ...]
     schedule: Schedule
     on_secret_output: SecretOutput
@@ -54,8 +56,9 @@ class Call(Scope):
 
     `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
     loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
-    a first one that succeeded. `acting` is True while the action itself runs. A successful attempt leaves its `output`
-    and, beside the writes of the scope, `output_size` in bytes, or `skipped` if the action returned SKIP.
+    a first one that succeeded. `acting` is True while the action itself runs. A successful attempt leaves its `output`,
+    beside the writes of the scope, `output_size` in bytes, and `shown`, which is the output redacted if there are hooks
+    and this is no item; or `skipped` if the action returned SKIP.
     """
 
     __slots__ = (
@@ -67,6 +70,7 @@ class Call(Scope):
         "item",
         "output",
         "output_size",
+        "shown",
         "skipped",
         "slot",
         "started",
@@ -99,6 +103,7 @@ class Call(Scope):
         self.attempts: list[Attempt] = []
         self.feedback: dict[str, JSONValue] | None = None
         self.output: JSONValue = None
+        self.shown: JSONValue = None
         self.output_size = 0
         self.skipped = False
 

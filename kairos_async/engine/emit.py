@@ -92,16 +92,27 @@ class Emitter:
 
         return enter
 
-    def emit(self, kind: type[Any], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
-        """Build an event of the kind and give it to every hook, whatever the other hooks do with it."""
+    def emit(
+        self,
+        kind: type[Any],
+        step: str | None,
+        level: EventLevel,
+        data: dict[str, JSONValue],
+        *,
+        is_clean: bool = False,
+    ) -> None:
+        """Build an event of the kind and give it to every hook, whatever the other hooks do with it.
+
+        `is_clean` says that the data is redacted already, or has nothing in it but numbers of the engine's own.
+        """
         self._sequence += 1
         event = kind(
             run_id=self._run_id,
             sequence=self._sequence,
             timestamp=datetime.now(UTC),
-            step_id=step,
+            step_id=None if step is None else self._redactor.name(step),
             level=level,
-            data=cast(dict[str, JSONValue], self._redactor.redact(data)),
+            data=data if is_clean else cast(dict[str, JSONValue], self._redactor.redact(data)),
         )
         for position, hook in enumerate(self._hooks):
             try:

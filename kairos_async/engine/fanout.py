@@ -23,6 +23,10 @@ from kairos_async.failure import Failure, FailureAction, FailureKind, ForeachPol
 from kairos_async.outcomes import Attempt, AttemptStatus, ItemOutcome, ItemOutcomes, StepStatus
 from kairos_async.plan import Node
 
+_UNDER_WAY_PER_SLOT: Final = 16
+"""Items of a foreach without a max_concurrency that may be under way for each slot. One that waits for a retry has no
+slot, but a task: without a bound, a million items that all fail would be a million tasks that wait."""
+
 _STOPPED: Final = GaveUp(Failure("", FailureKind.EXECUTION, "", "", 0), FailureAction.ABORT)
 """The outcome of an item that another item's failure ended; compared by identity."""
 
@@ -72,7 +76,8 @@ class Fanout:
         self._durations = array("d", [math.nan]) * len(items)
         self._exceptional: dict[int, ItemOutcome] = {}
         self._failed: dict[int, GaveUp] = {}
-        self._limit = node.step.max_concurrency or len(items)
+        slots = math.inf if run.limiter is None else run.limiter.total
+        self._limit = node.step.max_concurrency or slots * _UNDER_WAY_PER_SLOT
         self._next = self._running = self._ended = self._size = self._written_size = 0
         self._queued = False
         self._writes: list[tuple[int, dict[str, JSONValue]]] = []
@@ -182,7 +187,7 @@ class Fanout:
             "duration_ms": duration_ms,
         }
         if status is StepStatus.COMPLETED:
-            self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data)
+            self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data, is_clean=True)
             return
         data["status"] = status.value
         data["error_type"] = failure.error_type if failure else None

@@ -87,7 +87,8 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
     """Emit the event that a step has ended."""
     data: dict[str, JSONValue] = {"duration_ms": result.duration_ms, "attempts": len(result.attempts)}
     if result.status is StepStatus.COMPLETED:
-        run.emit(StepComplete, result.name, EventLevel.INFO, {**data, "output": read_copy(result.output)})
+        _, shown = run.redactor.take_in(result.output, result.name, shows=True)
+        announce_completed(run, result.name, result.duration_ms, len(result.attempts), shown)
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
@@ -95,6 +96,12 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
     else:
         error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})
+
+
+def announce_completed(run: RunRecord, name: str, duration_ms: float, attempts: int, shown: JSONValue) -> None:
+    """Emit the event that a step has completed. `shown` is its output, redacted."""
+    data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "output": read_copy(shown)}
+    run.emit(StepComplete, name, EventLevel.INFO, data, is_clean=True)
 
 
 def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:

@@ -32,6 +32,7 @@ from kairos_async.engine.replan import Planner, replan
 from kairos_async.engine.results import (
     FAILED_AND_SKIPPED,
     announce,
+    announce_completed,
     fanout_result,
     final_facts,
     settle_rest,
@@ -206,7 +207,7 @@ class Run:
                     self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 
     def _begin_run(self) -> None:
-        if self.graph.has_threads:
+        if self.graph.has_threads or self.planner is not None:
             self.outer_deadline = anyio.current_effective_deadline()
         if self.shared and self.schedule.unended:
             self.workers.hold()  # all that is ready may have to wait for a slot of other runs
@@ -317,7 +318,7 @@ class Run:
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1})
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1}, is_clean=True)
         call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
             call.bound(node.total_timeout, "step", node.step.budget)
@@ -328,11 +329,10 @@ class Run:
         if call.skipped or call.attempts:
             return False
         name, started = call.node.name, call.started
-        self.results.record_first_success(
-            name, call.output, (started - self.started) * 1000, (call.ended - started) * 1000
-        )
+        duration_ms = (call.ended - started) * 1000
+        self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
         if self.hooks:
-            announce(self, self.results[name])
+            announce_completed(self, name, duration_ms, 1, call.shown)
         self._leave(name)
         return True
 
@@ -349,7 +349,7 @@ class Run:
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
-            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)})
+            self.emit(StepStart, node.name, EventLevel.INFO, {"attempt": 1, "items": len(items)}, is_clean=True)
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout
         if items:
@@ -417,12 +417,9 @@ class Run:
 
     def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
         """Store what a step produced: its output, and what it wrote; `size` is that of both together."""
-        self.redactor.register_sensitive_parts(output, node.name)
         if written is None:
             self.store.commit_output(node.name, output, size)
             return
-        for key, value in written.items():
-            self.redactor.register_sensitive_parts(value, key)
         self.store.commit(node.name, {**written, node.name: output}, size + len(node.name), node.upstream)
 
     def threads(self) -> anyio.CapacityLimiter:

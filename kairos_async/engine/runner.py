@@ -14,16 +14,22 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, cast
 
 import anyio
-import anyio.to_thread
 
 from kairos_async._types import MISSING, FieldError, JSONValue
 from kairos_async.account import count_calls
-from kairos_async.engine.attempt import awaited, boxed, in_context, run_attempt
+from kairos_async.engine.attempt import awaited, boxed, in_context, in_thread, run_attempt
 from kairos_async.engine.boundary import accept
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
 from kairos_async.events import EventLevel, StepRetry
-from kairos_async.exceptions import BudgetExceeded, KairosError, PolicyError, StepTimeoutError, ValidationError
+from kairos_async.exceptions import (
+    BudgetExceeded,
+    ExecutionError,
+    KairosError,
+    PolicyError,
+    StepTimeoutError,
+    ValidationError,
+)
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
@@ -259,7 +265,10 @@ async def call_user(run: RunServices, function: Callable[[Any], Any], argument: 
     """Call a handler or planner in the run's context: awaited if it is async, in a worker thread if it is not."""
     if inspect.iscoroutinefunction(function):
         return await in_context(run.context.copy(), function(argument))
-    (answer,) = await anyio.to_thread.run_sync(run.context.copy().run, boxed, function, argument)
+    ran = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
+    if ran is None:
+        raise ExecutionError("A deadline passed while this ran in a thread, which was abandoned, and was moved later.")
+    (answer,) = ran
     return await in_context(run.context.copy(), awaited(answer)) if inspect.isawaitable(answer) else answer
 
 

@@ -34,6 +34,8 @@ _LONG_LINE: Final = 16
 _LONGEST_FORM: Final = 4096
 """Characters. Longer values are remembered in pieces of this length, of which any copy is made too."""
 _SHARE_OF_LATE: Final = 4
+_FEW: Final = 16
+"""Forms that are searched for one by one: compiling costs as much as some hundred such searches."""
 _OPENING: Final = 32
 """Characters of a form that the common expression looks for."""
 
@@ -41,9 +43,9 @@ _OPENING: Final = 32
 class KnownSecrets:
     """Secret values, registered while a run goes on. Registering is cheap; forms are worked out at the next search.
 
-    A text is looked at by one regular expression for all forms that were known when it was compiled, and by one search
-    for each form that came later; compiling again waits until those are a quarter of all, so that a run that registers
-    a value at every step does not compile at every step.
+    Once there are more than a few forms, a text is looked at by one regular expression for all forms that were known
+    when it was compiled, and by one search for each form that came later; compiling again waits until those are a
+    quarter of all, so that a run that registers a value at every step does not compile at every step.
 
     Attributes:
         count: of registered values; it grows.
@@ -120,7 +122,7 @@ class KnownSecrets:
         self._plain, self._encoded = self._plain | plain, self._encoded | encoded
         late = (*self._late, *plain, *encoded)
         forms = len(self._plain) + len(self._encoded)
-        if len(late) * _SHARE_OF_LATE >= forms:
+        if len(late) * _SHARE_OF_LATE >= forms > _FEW:
             openings = {form[:_OPENING] for form in (*self._plain, *self._encoded)}
             self._compiled = matcher("|".join(re.escape(opening) for opening in sorted(openings)))
             late = ()

@@ -18,7 +18,7 @@ from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, check_pattern
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.messages import clean_message
 from kairos_async.security.plain import as_plain, is_secret_pair, is_wrapped_secret, named_value, strings_in, type_name
-from kairos_async.security.quick import DEEPEST, SMALL, is_plain
+from kairos_async.security.quick import DEEPEST, is_plain
 from kairos_async.security.secrets import SHORTEST_TEXT, scrub
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
 
@@ -78,7 +78,7 @@ class Redactor:
         """
         if key is not None and self._keys[key]:
             self.register(value)
-        elif type(value) not in _LEAVES:
+        elif type(value) not in _LEAVES and self._texts_of_plain(value) is None:
             self._register_inside(value)
 
     def _register_inside(self, value: object) -> None:
@@ -101,10 +101,30 @@ class Redactor:
             elif is_wrapped_secret(part):
                 self.register(part)
 
+    def take_in(self, value: JSONValue, key: str, *, shows: bool) -> tuple[bool, JSONValue]:
+        """Register what is sensitive in a value that is stored under the key.
+
+        Returns:
+            Whether `holds_secret`, asked before that; and with `shows` the value redacted, else None. One look at the
+            value serves for all three.
+        """
+        texts = None if self._keys[key] else self._texts_of_plain(value)
+        if texts is not None:
+            text = "\n".join(texts)
+            if not (self._known.count and self._known.found_in(text)):
+                is_clean = not shows or self._is_clean_text(text)
+                return False, value if is_clean else self._value(value, {}, 0)
+        found = self.holds_secret(value)
+        self.register_sensitive_parts(value, key)
+        return found, next(iter(self._dict({key: value}, {}, 0).values())) if shows else None
+
     def holds_secret(self, value: JSONValue) -> bool:
         """Whether a registered secret is in the value, as a key or in a string, but not under a sensitive key."""
         known = self._known
-        if not known:
+        if not known.count:
+            return False
+        texts = self._texts_of_plain(value)
+        if texts is not None and not known.found_in("\n".join(texts)):
             return False
         keys = self._keys
         waiting: list[JSONValue] = [value]
@@ -135,6 +155,10 @@ class Redactor:
             text = scrub(text, self._keys, None)
         return text if text.isascii() else encodable(text)
 
+    def name(self, name: str) -> str:
+        """Return what `text` does for a name from code, such as a step's, by a look-up; a run's values aside."""
+        return name if self._facts.shared[name] != ODD else self.text(name)
+
     def redact(self, data: object) -> JSONValue:
         """Return the data as JSON data with secrets replaced. Never raises.
 
@@ -156,22 +180,26 @@ class Redactor:
 
     def _is_clean(self, data: object) -> bool:
         """Whether data passes as it is. Most has no secret, and one look at all its texts together costs little."""
+        texts = self._texts_of_plain(data)
+        if not texts:
+            return texts is not None
+        text = "\n".join(texts)
+        return not (self._known.count and self._known.found_in(text)) and self._is_clean_text(text)
+
+    def _is_clean_text(self, text: str) -> bool:
+        """Whether no rule finds anything in the text, and any output can encode it; known values aside."""
+        return not self._keys.may_hold_secret(text) and (text.isascii() or encodable(text) is text)
+
+    def _texts_of_plain(self, data: object) -> list[str] | None:
+        """Return all texts in JSON data in which no key or number needs a closer look; None for any other data."""
         if type(data) not in _CONTAINERS:
-            return False
-        known = self._known
-        facts = self._facts if self._facts.known_count == known.count else self._facts_now()
+            return None
+        facts = self._facts if self._facts.known_count == self._known.count else self._facts_now()
         texts: list[str] = []
         try:
-            if not is_plain(data, facts, texts):
-                return False
+            return texts if is_plain(data, facts, self._keys, texts) else None
         except Exception:
-            return False  # a key that is a string of a class of its own, whose code raised
-        if not texts:
-            return True
-        text = "\n".join(texts)
-        if self._keys.may_hold_secret(text) or (known.count and known.found_in(text)):
-            return False
-        return text.isascii() or encodable(text) is text
+            return None  # an integer beyond all floats, or a key that is a string of a class of its own and raised
 
     def _value(self, value: Any, seen: _Seen, depth: int) -> JSONValue:
         kind = type(value)
@@ -185,6 +213,7 @@ class Redactor:
         if depth >= DEEPEST:
             return type_name(value)
         seen[id(value)] = value, type_name(value)  # what a way back to here becomes
+        result: JSONValue
         if kind is dict:
             result = self._dict(value, seen, depth + 1)
         elif kind is list:
@@ -194,7 +223,7 @@ class Redactor:
         seen[id(value)] = value, result
         return result
 
-    def _dict(self, data: dict[str, Any], seen: _Seen, depth: int) -> JSONValue:
+    def _dict(self, data: dict[str, Any], seen: _Seen, depth: int) -> dict[str, JSONValue]:
         facts = self._facts_now()
         changed: dict[str, JSONValue] = {}
         for key, value in data.items():
@@ -203,7 +232,7 @@ class Redactor:
                 return self._dict_with_odd_keys(data, seen, depth)
             if level:
                 new = self._hidden(value, level)
-            elif type(value) in _PLAIN and (type(value) is not int or -SMALL < value < SMALL):
+            elif value is None or type(value) is bool:
                 continue
             else:
                 new = self._value(value, seen, depth)
@@ -213,7 +242,7 @@ class Redactor:
             changed[named] = self._hidden(data[named], SENSITIVE_NUMBER_TOO)
         return {**data, **changed} if changed else data
 
-    def _dict_with_odd_keys(self, data: dict[Any, Any], seen: _Seen, depth: int) -> JSONValue:
+    def _dict_with_odd_keys(self, data: dict[Any, Any], seen: _Seen, depth: int) -> dict[str, JSONValue]:
         """Redact a dict of which a key is no string, or has a secret in it. Keys that become equal are numbered."""
         result: dict[str, JSONValue] = {}
         for key, value in data.items():
@@ -242,8 +271,6 @@ class Redactor:
     def _list(self, data: list[Any], seen: _Seen, depth: int) -> JSONValue:
         changed: dict[int, JSONValue] = {}
         for index, value in enumerate(data):
-            if type(value) in _PLAIN and (type(value) is not int or -SMALL < value < SMALL):
-                continue
             new = self._value(value, seen, depth)
             if new is not value:
                 changed[index] = new
@@ -279,8 +306,6 @@ class Redactor:
 _CONTAINERS: Final = (dict, list)
 _SCALARS: Final = frozenset({type(None), bool, int, float})
 _LEAVES: Final = _SCALARS | {str}
-_PLAIN: Final = frozenset({type(None), bool, int})
-"""Types of values that nothing has to be asked about, but whether an integer is small."""
 
 
 def _finite(value: bool | int | float | None) -> JSONValue:

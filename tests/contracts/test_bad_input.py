@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from kairos_async import validators as v
 from kairos_async.contracts import Schema, compile_contract
@@ -31,6 +32,12 @@ class Lax(BaseModel):
 
     ok: int
     age: int = Field(strict=False)
+
+
+class Pairs(enum.Enum):
+    """An enum whose values are no scalars."""
+
+    ONE = (1, 2)
 
 
 class Nested(BaseModel):
@@ -91,6 +98,14 @@ class WrongDefault(BaseModel):
         (lambda: compile_contract(CompiledRegex), "Field 'code'.*exponentially"),
         (lambda: compile_contract(WrongDefault), r"Field 'name' has a default.*str \| None"),
         (lambda: compile_contract(Plain), "Plain cannot be a contract"),
+        (lambda: Schema({"a": Annotated[int, Field(ge=5, le=3)]}), "Field 'a' leaves no value: its minimum 5"),
+        (lambda: Schema({"a": Annotated[int, Field(gt=5)]}, {"a": [v.range(max=3)]}), "'a' leaves no value"),
+        (lambda: Schema({"a": Annotated[list[int], Field(min_length=2, max_length=1)]}), "'a' leaves no value"),
+        (lambda: Schema({"a": type[int]}), "Field 'a' is a class"),
+        (lambda: Schema({"a": list[Pairs]}), r"Field 'a': \(1, 2\) is .* no JSON scalar"),
+        (lambda: Schema({"a": Literal[b"x"]}), "Field 'a': b'x' is .* no JSON scalar"),
+        (lambda: Schema({"a": SecretStr}), "Field 'a' is a SecretStr, of which only stars"),
+        (lambda: Schema({"a": Annotated[str, Field(pattern="a.{5000}")]}), "Field 'a'.*so costly"),
         (lambda: compile_contract("Report"), "'Report' is no contract"),
         (lambda: compile_contract(3), "3 is no contract"),
         (lambda: compile_contract([int]), "is no contract"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections import Counter
+from typing import Annotated, Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,42 @@ def test_invented_keys_and_told_sentences_stay_out() -> None:
     assert "free" not in shown
     assert "taken" not in shown
     assert '"field": "*"' in shown
+
+
+class Tree(BaseModel):
+    """A model that contains itself in two ways."""
+
+    left: Tree | None = None
+    right: Tree | None = None
+    kids: list[Tree] = []
+    n: int = 0
+
+
+def test_the_way_through_a_model_that_contains_itself_is_not_told() -> None:
+    """Which of its branches the answer took, and how deep it went, is the answer's choice; people are shown it."""
+    contract = compile_contract(Tree)
+    ways = [
+        {"left": {"n": "x"}},
+        {"left": {"left": {"right": {"left": {"n": "x"}}}}},
+        {"left": {"kids": [{}, {"right": {"n": "x"}}]}},
+    ]
+    found = [errors_of(contract, way) for way in ways]
+    assert {json.dumps(feedback(errors)) for errors in found} == {json.dumps(feedback(found[0]))}
+    assert [errors[0].field for errors in found] == ["left.n", "left.left.right.left.n", "left.kids[1].right.n"]
+
+
+def test_a_flood_of_errors_is_cut() -> None:
+    """Of each broken rule a hundred places are shown; the feedback has every rule all the same."""
+    wrong: list[Any] = [*["x"] * 5_000, None, *[1.5] * 5_000]
+    errors = errors_of(compile_contract(list[Annotated[int, Field(ge=3)] | bool]), [*wrong, 2])
+    assert len(errors) <= 300
+    assert feedback(errors) == [
+        {"field": "[]", "rule": "greater_than_equal", "expected": "a value >= 3"},
+        {"field": "[]", "rule": "type", "expected": "an integer or true or false"},
+        {"field": "[]", "rule": "type", "expected": "true or false"},
+    ]
+    keys = errors_of(REPORT.contract, {**GOOD, **{f"k{i}": i for i in range(5_000)}})
+    assert Counter(error.rule for error in keys) == {"unknown_key": 100, "custom": 1}
 
 
 def test_a_rule_that_is_broken_often_is_told_once() -> None:

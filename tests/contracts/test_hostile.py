@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from typing_extensions import TypedDict
 
 from kairos_async import validators as v
@@ -157,6 +157,26 @@ def test_shared_parts_that_multiply_without_end_are_refused(monkeypatch: pytest.
     with pytest.raises(ValidationError) as caught:
         compile_contract(Any).validate(WIDE)
     assert caught.value.errors[0].rule == "max_size"
+
+
+class Json(RootModel["list[Json] | int"]):
+    """Lists of lists of ints, without end."""
+
+
+def test_a_contract_that_contains_itself_is_not_led_astray() -> None:
+    """A value whose parts are shared has an end for us, though there are more ways through it than atoms."""
+    with pytest.raises(ValidationError) as caught:
+        compile_contract(Json).validate(WIDE)
+    assert caught.value.errors[0].rule == "max_size"
+    assert compile_contract(Json).validate([[1], []]) == [[1], []]
+    assert refusal(compile_contract(int), WIDE)
+
+
+@pytest.mark.parametrize("spec", [int, list[int], dict[str, int], Schema({"a": int}), Any, int | str])
+@pytest.mark.parametrize("wrap", [lambda n: n, lambda n: [n], lambda n: {"a": n}])
+def test_an_int_that_nobody_can_print_does_not_pass(spec: Any, wrap: Any) -> None:
+    """Python refuses to write or read more than 4,300 digits."""
+    assert refusal(compile_contract(spec), wrap(10**5_000))
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -19,6 +19,10 @@ SUITE = Path(__file__).parent / "data" / "json_schema_test_suite"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
+CIRCULAR: dict[str, Any] = {"type": "object"}
+CIRCULAR["properties"] = {"a": CIRCULAR}
+
+
 def remotes() -> dict[str, Any]:
     """The documents that the suite's tests refer to, by their URIs; without those of other drafts."""
     found = {}
@@ -80,6 +84,11 @@ def test_unsupported_keywords_are_refused_and_documented(keyword: str) -> None:
             "circular",
         ),
         ({"allOf": [{"not": {"$ref": "#"}}]}, "circular"),
+        ({"$anchor": "a", "$ref": "#a"}, "circular"),
+        ({"$dynamicAnchor": "a", "$dynamicRef": "#a"}, "circular"),
+        ({"$id": "http://x/y", "$ref": "http://x/y"}, "circular"),
+        ({"$ref": "#/%24defs/a~1b", "$defs": {"a/b": {"$ref": "#/$defs/a~1b"}}}, "circular"),
+        ({"dependentSchemas": {"a": {"$ref": "#"}}}, "circular"),
         ({"const": math.nan}, "finite"),
         ({"const": {1, 2}}, "JSON value"),
         ({"properties": {"a": {"pattern": "("}}}, "properties/a/pattern|unclosed"),
@@ -189,6 +198,20 @@ def test_the_value_comes_back_as_a_plain_copy() -> None:
         ({"type": "object", "$schema": "http://json-schema.org/draft-07/schema#"}, "draft-07"),
         ({"type": "object", "patternProperties": {}}, "patternProperties"),
         ("x", "takes a dict"),
+        ({"type": "object", "properties": [1]}, r"\$: properties is \[1\], and must be an object"),
+        ({"type": "object", "properties": {"a": {"anyOf": []}}}, r"\$\.a: anyOf .* list that is not empty"),
+        ({"type": "object", "properties": {"a": {"allOf": 3}}}, r"\$\.a: allOf"),
+        ({"type": "object", "properties": {"a": {"type": []}}}, r"\$\.a: type"),
+        ({"type": "object", "properties": {"a": {"type": {}}}}, r"\$\.a: type"),
+        ({"type": "object", "properties": {"a": {"type": "array", "prefixItems": 3}}}, r"\$\.a: prefixItems"),
+        ({"type": "object", "properties": {"a": {"type": "string", "minLength": -1}}}, r"\$\.a: minLength"),
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)"}}}, r"\$\.a: .*look-around"),
+        ({"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 0}}}, r"\$\.a: multipleOf"),
+        (
+            {"type": "object", "properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}},
+            "'a' leaves no value",
+        ),
+        (CIRCULAR, "levels of nesting"),
     ],
 )
 def test_what_a_schema_cannot_express_is_refused(spec: Any, said: str) -> None:

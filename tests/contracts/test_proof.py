@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from kairos_async import validators as v
 from kairos_async.contracts import Contract, LLMJudge, Proven, Refuted, Schema, Unknown, all_of, compile_contract, prove
 from kairos_async.exceptions import ValidationError
-from tests.contracts.strategies import SCHEMAS, schemas
+from tests.contracts.strategies import PAIRS, SCHEMAS, schemas
 
 
 class Scored(BaseModel):
@@ -70,6 +70,9 @@ PROVEN: list[tuple[Any, Any]] = [
     (Schema({"a": int}, {"a": [v.custom(lambda n: n > 3)]}), Schema({"a": int})),
     (Annotated[int, Field(multiple_of=4)], Annotated[int, Field(multiple_of=2)]),
     ({"type": "integer"}, {"type": "number"}),
+    ({"type": "number", "multipleOf": 0.01}, {"type": "number", "multipleOf": 0.01}),
+    ({"type": "string", "pattern": r"^\d+$"}, {"type": "string", "pattern": r"^\d+$"}),
+    (Annotated[int, Field(gt=0)], Annotated[int, Field(ge=1)]),
     (Scored, {"type": "object", "required": ["name", "tags"]}),
     ({"type": "string", "pattern": "^a+$"}, Annotated[str, v.pattern("^a+$")]),
     (Annotated[str, v.one_of("a", "b")], Annotated[str, v.one_of("a", "b", "c")]),
@@ -193,6 +196,89 @@ def test_what_the_contracts_do_beyond_their_json_schema_is_seen() -> None:
     assert isinstance(prove(compile_contract(Changing), positive), Refuted)
 
 
+class Short(BaseModel):
+    """A model whose setting bounds its text."""
+
+    model_config = ConfigDict(str_max_length=3)
+    name: str
+
+
+class Loud(BaseModel):
+    """A model whose setting changes its text."""
+
+    model_config = ConfigDict(str_to_upper=True)
+    name: Annotated[str, Field(pattern="^[a-z]+$")]
+
+
+class Listed(BaseModel):
+    """A model whose default breaks its own rule, which nobody asked."""
+
+    tags: Annotated[list[int], Field(min_length=1)] = Field(default_factory=list)
+
+
+class Sparse(BaseModel):
+    """A model that leaves a key out."""
+
+    n: int = Field(default=0, exclude_if=lambda n: n == 0)
+
+
+class Renamed(BaseModel):
+    """A model of which a key that it keeps can hide a field."""
+
+    model_config = ConfigDict(extra="allow")
+    n: int = Field(validation_alias="m")
+
+
+class Cat(BaseModel):
+    """One alternative; the kind has a default."""
+
+    kind: Literal["cat"] = "cat"
+    n: int
+
+
+class Dog(BaseModel):
+    """Another one."""
+
+    kind: Literal["dog"] = "dog"
+    n: int
+
+
+BY_FUNCTION = Annotated[Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator(lambda data: "cow")]
+STEPS_OF_3 = Annotated[float, Field(multiple_of=3)]
+
+OVERLOOKED: list[tuple[Any, Any, Any]] = [
+    (Schema({"name": str}), Short, {"name": "four"}),
+    (Loud, Schema({"name": LETTERS}), {"name": "a"}),
+    (Listed, Schema({"tags": Annotated[list[int], v.not_empty()]}), {}),
+    (Sparse, Schema({"n": int}), {"n": 0}),
+    (Renamed, Schema({"n": int}), {"m": 1, "n": "x"}),
+    (Schema({"n": int}), Annotated[Cat | Dog, Field(discriminator="kind")], {"n": 1}),
+    (Cat, BY_FUNCTION, {"n": 1}),
+    ({"const": 2**60}, Literal[2**60], float(2**60)),
+    (set[Annotated[int, v.range(min=0, max=2**60)]], set[float], [2**53, 2**53 + 1]),
+    (Annotated[int, v.range(min=0, max=2**54 + 3)], Annotated[float, Field(lt=2.0**54 + 4)], 2**54 + 3),
+    (STEPS_OF_3, {"type": "number", "multipleOf": 3}, float(2**60)),
+    (Annotated[str, v.pattern(r"^\d$")], {"type": "string", "pattern": r"^\d$"}, "٣"),
+    (Literal["٣"], {"type": "string", "pattern": r"^\d$"}, "٣"),
+    (
+        {"type": "integer"},
+        {"anyOf": [{"$id": "http://x/", "$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}],
+         "$defs": {"a": {"type": "integer"}}},
+        2,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("producer", "consumer", "sample"), OVERLOOKED)
+def test_what_is_easily_overlooked_is_not_proven(producer: Any, consumer: Any, sample: Any) -> None:
+    """Settings, defaults, names and tags of models, large numbers, and patterns that JSON Schema reads otherwise."""
+    made, wanted = compile_contract(producer), compile_contract(consumer)
+    valid = made.validate(sample)
+    with pytest.raises(ValidationError):
+        wanted.validate(valid)
+    assert prove(made, wanted) != Proven()
+
+
 def sampled_refutation(producer: Contract, consumer: Contract, samples: list[Any]) -> bool:
     """Whether one of the samples is a value that the one returns and the other refuses."""
     for sample in samples:
@@ -220,33 +306,73 @@ def pairs(draw: st.DrawFn) -> tuple[Schema, Schema, list[Any]]:
     return producer, Schema(fields, extra=extra), draw(st.lists(data, min_size=10, max_size=10))
 
 
-TALLY: Counter[str] = Counter()
-TIMES: list[float] = []
+@st.composite
+def mixed_pairs(draw: st.DrawFn) -> tuple[Contract, Contract, list[Any]]:
+    """Contracts of all kinds, or the JSON Schema of one, and samples of both."""
+    producer, consumer = draw(PAIRS)
+    made, wanted = compile_contract(producer.annotation), compile_contract(consumer.annotation)
+    kind = draw(st.sampled_from(["plain", "plain", "json producer", "json consumer"]))
+    if kind == "json producer":
+        made = compile_contract(made.json_schema())
+    elif kind == "json consumer":
+        wanted = compile_contract(wanted.json_schema())
+    return made, wanted, draw(st.lists(producer.data | consumer.data, min_size=8, max_size=8))
 
 
-@settings(max_examples=330, suppress_health_check=list(HealthCheck), phases=[Phase.generate], deadline=None)
-@given(pairs())
-def check_random_pair(pair: tuple[Schema, Schema, list[Any]]) -> None:
-    """Compare the proof with what sampling finds."""
-    producer, consumer = pair[0].contract, pair[1].contract
-    started = time.thread_time()
-    proof = prove(producer, consumer)
-    TIMES.append(time.thread_time() - started)
-    sampled = sampled_refutation(producer, consumer, pair[2])
-    TALLY["refutable"] += sampled or isinstance(proof, Refuted)
-    TALLY[type(proof).__name__] += 1
-    if isinstance(proof, Refuted):
-        assert producer.validate(proof.counter_example) == proof.counter_example
-        assert not pair[1].validate(proof.counter_example).valid
-    if isinstance(proof, Proven):
-        assert not sampled
+class Found:
+    """What was found of many pairs."""
+
+    def __init__(self) -> None:
+        self.tally: Counter[str] = Counter()
+        self.times: list[float] = []
+
+    def compare(self, producer: Contract, consumer: Contract, samples: list[Any]) -> None:
+        """The proof, beside what sampling finds: nothing that sampling refutes is proven, and counter-examples hold."""
+        started = time.thread_time()
+        proof = prove(producer, consumer)
+        self.times.append(time.thread_time() - started)
+        sampled = sampled_refutation(producer, consumer, samples)
+        self.tally["refutable"] += sampled or isinstance(proof, Refuted)
+        self.tally[type(proof).__name__] += 1
+        if isinstance(proof, Refuted):
+            with pytest.raises(ValidationError):
+                consumer.validate(proof.counter_example)
+        if isinstance(proof, Proven):
+            assert not sampled
+
+    def check(self, refutable: int, proven: int, refuted: float) -> None:
+        """There was enough of each, found fast enough."""
+        assert self.tally["refutable"] >= refutable
+        assert self.tally["Proven"] >= proven
+        assert self.tally["Refuted"] >= refuted * self.tally["refutable"]
+        assert statistics.median(self.times) < 0.010
+
+
+RANDOM = settings(suppress_health_check=list(HealthCheck), phases=[Phase.generate], deadline=None)
 
 
 def test_random_pairs_against_sampling() -> None:
     """Never proven for a pair that sampling refutes; a true counter-example for nearly all that can be refuted."""
-    check_random_pair()
-    assert len(TIMES) >= 300
-    assert TALLY["refutable"] >= 100
-    assert TALLY["Proven"] >= 50
-    assert TALLY["Refuted"] >= 0.9 * TALLY["refutable"]
-    assert statistics.median(TIMES) < 0.010
+    found = Found()
+
+    @settings(RANDOM, max_examples=150)
+    @given(pairs())
+    def compare(pair: tuple[Schema, Schema, list[Any]]) -> None:
+        found.compare(pair[0].contract, pair[1].contract, pair[2])
+
+    compare()
+    found.check(refutable=25, proven=20, refuted=0.9)
+
+
+def test_random_pairs_of_all_kinds_against_sampling() -> None:
+    """The same over models with all their settings, tagged unions, dates, sets, and JSON Schemas on either side."""
+    found = Found()
+
+    @settings(RANDOM, max_examples=330)
+    @given(mixed_pairs())
+    def compare(pair: tuple[Contract, Contract, list[Any]]) -> None:
+        found.compare(*pair)
+
+    compare()
+    assert len(found.times) >= 300
+    found.check(refutable=80, proven=60, refuted=0.9)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kairos_async.contracts import Schema, compile_contract
+from kairos_async.contracts.annotated import AnnotatedContract
 from kairos_async.exceptions import ValidationError
-from tests.contracts.strategies import schemas_with_data
+from tests.contracts.strategies import JSON_DATA, PAIRS, Spec, schemas_with_data
 
 MANY = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -41,3 +43,22 @@ def test_json_schema_of_the_contract_accepts_what_the_contract_accepts(case: tup
     schema, value = case
     if schema.validate(value).valid:
         compile_contract(schema.to_json_schema()).validate(value)
+
+
+def outcome(contract: AnnotatedContract, value: object) -> object:
+    """What comes out, or what is said of it."""
+    try:
+        return contract.validate(value)
+    except ValidationError as error:
+        return error.errors
+
+
+@MANY
+@given(PAIRS, st.data())
+def test_the_quick_way_is_the_ordinary_way(pair: tuple[Spec, Spec], data: st.DataObject) -> None:
+    """With models left out of it, a contract accepts, gives and says the same."""
+    for spec in pair:
+        quick, slow = AnnotatedContract(spec.annotation), AnnotatedContract(spec.annotation)
+        slow._quick = None
+        value = data.draw(spec.data | JSON_DATA)
+        assert outcome(quick, value) == outcome(slow, value)

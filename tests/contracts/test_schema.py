@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import enum
+import importlib
+import pkgutil
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, field_validator
+from typing_extensions import TypeAliasType
 
+from kairos_async import LLMJudge, Step, StepContext, Workflow, all_of, contracts
 from kairos_async import validators as v
-from kairos_async.contracts import Schema, compile_contract
+from kairos_async.contracts import JudgeRequest, Schema, compile_contract
 from kairos_async.exceptions import ConfigError, ValidationError
 
 REPORT = Schema(
@@ -197,16 +202,81 @@ def test_from_pydantic_keeps_everything() -> None:
     assert repr(schema) == "Schema.from_pydantic(Person)"
 
 
-def test_a_schema_is_compiled_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_types_are_what_they_name() -> None:
+    """`type Score = float` and the like: rules apply, and what may be None may be absent; recursive ones are fine."""
+    score, maybe = TypeAliasType("score", float), TypeAliasType("maybe", int | None)
+    lists = TypeAliasType("lists", "list[lists] | int")  # type: ignore[misc]  # it contains itself
+    scores: Any = list[score]  # type: ignore[valid-type]  # it is one at run time
+    schema = Schema(
+        {"a": score, "b": maybe, "c": scores, "d": lists | None},
+        {"a": [v.range(min=1)], "b": [v.range(min=1), v.custom(lambda n: n < 5)]},
+    )
+    assert schema.contract.validate({"a": 1, "c": [0]}) == {"a": 1.0, "b": None, "c": [0.0], "d": None}
+    assert schema.contract.validate({"a": 1, "c": [], "d": [[1]]})["d"] == [[1]]  # type: ignore[index, call-overload]
+    assert [e.field for e in schema.validate({"a": 0, "b": 5, "c": ["x"], "d": [["x"]]}).errors][:3] == [
+        "a",
+        "b",
+        "c[0]",
+    ]
+    assert not schema.validate({"a": 1, "c": [], "d": [["x"]]}).valid
+
+
+def test_fields_of_a_model_go_by_their_aliases() -> None:
+    """As in the data, in errors, and in the JSON Schema."""
+
+    class Person(BaseModel):
+        full_name: str = Field(alias="fullName")
+        mail: str = Field(validation_alias=AliasChoices(AliasPath("mails", 0), "mail"))
+        age: int = 1
+
+    schema = Schema.from_pydantic(Person)
+    assert schema.field_names == ["fullName", "mail", "age"]
+    assert schema.required_fields == ["fullName", "mail"]
+    longer = schema.extend({}, {"fullName": [v.length(min=2)]})
+    assert [e.field for e in longer.validate({"fullName": "A", "mails": ["x"]}).errors] == ["fullName"]
+    assert longer.field_names == schema.field_names
+
+
+async def test_a_schema_is_compiled_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled during a run: validation builds no core schema and no validator."""
 
     def forbidden(*_: object) -> Any:
         raise AssertionError("compiled during validation")
 
-    contracts = [REPORT.contract, compile_contract(list[int]), compile_contract({"type": "string"})]
-    for name in ("harden", "validator", "serializer"):
-        monkeypatch.setattr(f"kairos_async.contracts.hardening.{name}", forbidden)
-    for contract in contracts:
+    async def sure(_: JudgeRequest) -> Any:
+        return {"pass": True, "confidence": 1.0}
+
+    async def give(ctx: StepContext) -> Any:
+        return {"name": "a", "products": []} if ctx.step_id == "a" else "2024-02-29"
+
+    made = [REPORT.contract, compile_contract(list[int]), compile_contract({"type": "string"})]
+    workflow = Workflow("compiled", [
+        Step("a", give, output_contract=all_of(REPORT, LLMJudge("is fine", sure))),
+        Step("b", give, output_contract=dt.date, input_contract=Schema({"a": REPORT}), depends_on=["a"]),
+    ])  # fmt: skip
+    for name in COMPILERS:
+        monkeypatch.setattr(f"kairos_async.contracts.{name}", forbidden)
+    for contract in made:
         for data in ({"name": "a", "products": []}, [1], "x", None):
             with contextlib.suppress(ValidationError):
                 contract.validate(data)
+    result = await workflow.run()
+    assert result.output == "2024-02-29"
+
+
+COMPILERS = [
+    "annotated.TypeAdapter", "hardening.SchemaValidator", "hardening.SchemaSerializer", "guards.SchemaValidator",
+    "regex.SchemaValidator", "covering.SchemaValidator", "json_schema.Draft202012Validator",
+]  # fmt: skip
+"""All that compiles anything."""
+
+
+def test_all_that_compiles_is_known() -> None:
+    """No module of contracts has another compiler than those that the test above forbids."""
+    names = {"TypeAdapter", "SchemaValidator", "SchemaSerializer", "Draft202012Validator", "validator_for"}
+    found = {
+        f"{module.name}.{name}"
+        for module in pkgutil.iter_modules(contracts.__path__)
+        for name in names & vars(importlib.import_module(f"kairos_async.contracts.{module.name}")).keys()
+    }
+    assert found == set(COMPILERS)

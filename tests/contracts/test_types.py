@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime as dt
 import enum
 import math
 import uuid
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field, field_validator
 from typing_extensions import TypedDict
 
+from kairos_async import validators as v
 from kairos_async._types import JSONValue
 from kairos_async.contracts import compile_contract
 from kairos_async.exceptions import ValidationError
@@ -156,6 +159,46 @@ def test_a_list_with_duplicates_is_no_set() -> None:
 def test_literals_and_enums_tell_numbers_apart(declared: Any, wrong: object) -> None:
     """True is not 1, and 1.0 is not 1."""
     assert [rule for _, rule in rules(declared, wrong)] == ["one_of"]
+
+
+@pytest.mark.parametrize("member", [Colour.RED, Level.LOW])
+def test_a_literal_of_an_enums_member_takes_its_value(member: Any) -> None:
+    """Which is all that JSON can hold, and of the right type."""
+    annotation: Any = Literal[member]
+    assert valid(annotation, member) == valid(annotation, member.value) == member.value
+    for wrong in (True, 1.0, "blue", None, 2):
+        assert rules(annotation, wrong) == [("", "one_of")]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "right", "wrong"),
+    [
+        (dt.date, "2024-02-29", ["0", "86400", "2024-02-30", "2024-02-29T00:00:00", 0, "-1", "20240229", None]),
+        (dt.datetime, "2024-02-29T12:30:00Z", ["0", "1700000000", "1.5", "2024-02-29", 1, "2024-02-29T", None]),
+        (dt.time, "12:30:00", ["0", "3600", 3600]),
+        (dt.timedelta, "P1D", ["0", "3600", 3600]),
+    ],
+)
+def test_a_number_is_no_date(annotation: Any, right: str, wrong: list[Any]) -> None:
+    """Nor is the text of one, which Pydantic takes for seconds since 1970."""
+    assert valid(annotation, right) == right
+    for value in wrong:
+        assert rules(annotation, value) == [("", "format")]
+        assert rules(dict[str, annotation], {"a": value}) == [("a", "format")]
+
+
+@pytest.mark.parametrize("annotation", [Mapping[str, int], collections.defaultdict[str, int]])
+def test_mappings_are_objects(annotation: Any) -> None:
+    """Strictly, though Pydantic says of them that they are not strict."""
+    assert valid(annotation, {"a": 1}) == {"a": 1}
+    assert rules(annotation, {"a": "1"}) == [("a", "type")]
+
+
+def test_ranges_of_decimals() -> None:
+    """As of other numbers."""
+    annotation: Any = Annotated[Decimal, v.range(min=1, max=2.5)]
+    assert valid(annotation, "2.5") == "2.5"
+    assert rules(annotation, "2.51") == [("", "less_than_equal")]
 
 
 def test_an_enum_of_floats_takes_the_whole_number() -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from kairos_async import validators as v
 from kairos_async.contracts import Schema, all_of, compile_contract
-from kairos_async.contracts.regex import longest_text, pattern_size
+from kairos_async.contracts.regex import longest_text
 from kairos_async.exceptions import ConfigError, ValidationError
 from tests.contracts.test_types import rules
 
@@ -137,6 +137,19 @@ async def test_async_and_slow_functions_run_after_all_others() -> None:
         contract.validate({"all": [], "by": {}})
 
 
+async def test_an_awaitable_that_nobody_awaits_has_failed() -> None:
+    """A sync function that gives a coroutine has not said yes, though every coroutine is true; nothing is left over."""
+
+    async def refuse(_: Any) -> bool:
+        return False
+
+    for slow in (False, True):
+        schema = Schema({"a": str}, {"a": [v.custom(lambda value: refuse(value), "a known name", slow=slow)]})
+        for found in (schema.validate({"a": "x"}), await schema.validate_async({"a": "x"})):
+            assert [e.rule for e in found.errors] == ["custom"]
+            assert "use `async def`" in found.errors[0].message
+
+
 async def test_an_async_function_that_raises_has_failed() -> None:
     """Its text is dropped; a cancellation is none of its errors."""
 
@@ -206,7 +219,11 @@ CATASTROPHIC: dict[str, str] = {
     r"a[ab]{20}[^ab]": "ab",
     r"a[ab]{1000}[^ab]": "ab",
     r"1\d{500}[^0-9]": "1",
-    r"a.{1990}\n": "aé",
+    r"a.{100}\n": "aé",
+    r"[a-zé]\b!": "😀",
+    r"^\W*{20}{5}\s\p{L}!": "😀",
+    r"[^\x00-\x7f]+{50}\pL\b!": "é日😀",
+    r"^.{1,1000}$": "日",
     r"\b\w+\b.{50}\b!": "aé",
 }
 REFUSED: list[str] = [
@@ -217,7 +234,10 @@ REFUSED: list[str] = [
     r"(?>a+)b",
     r"(a{1,1000}){1,1000}",
     r"(?:a[ab]{0,300}b){1,20}",
+    r"a.{1990}\n",
     r"a.{3000}b",
+    r"^\W*{30}{20}\s\p{L}!",
+    "(?x)a # )\nb{1000}",
 ]
 
 
@@ -233,7 +253,8 @@ def test_catastrophic_patterns_take_linear_time(pattern: str, kind: str) -> None
     contract = compile_contract(spec)
     times = []
     for length in (1_000_000, min(1_000_000, longest_text(pattern))):
-        text = (CATASTROPHIC[pattern] * length)[: length - 1] + "!"
+        attack = CATASTROPHIC[pattern] * (min(length, 1_000_000 // len(CATASTROPHIC[pattern].encode())) + 1)
+        text = attack[: length - 1] + "!"
         started = time.thread_time()
         with contextlib.suppress(ValidationError):
             contract.validate({"f": text})
@@ -256,34 +277,37 @@ def test_patterns_that_are_not_for_the_engine_are_refused_when_declared(pattern:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "size"),
+    ("pattern", "least", "most"),
     [
-        ("^[a-z]+$", 1),
-        (r"\d{4}-\d{2}", 7),
-        (r"(?:ab){3}c?", 7),
-        (r"[^]\]x]{2}y", 3),
-        (r"\p{Greek}{5}", 5),
-        (r"\{3}", 3),
-        ("(?P<n>a|bc){2,4}", 12),
-        ("(?i)ab", 2),
-        ("a{2}{3}", 6),
-        ("[[:alpha:]&&[^a]]{9}", 9),
-        ("x{3,}", 3),
-        ("(?i:ab){2}", 4),
+        ("^[a-z]+$", 1_000_000, 2_000_000),
+        (r"^[\w.+-]+@[\w-]+\.[\w.]+$", 1_000_000, 2_000_000),
+        ("[a-zé]\\b!", 10_000, 50_000),  # a word boundary takes text that is not ASCII off the automaton
+        (r"^.{1,1000}$", 10_000, 30_000),  # only one of its parts is under way at a time
+        (r"^.*.{300}$", 200, 1_000),
+        (r"^a|b{90}", 5_000, 10_000),  # not all of it is anchored
+        (r"^\d{100}$", 20_000, 50_000),
+        (r"\d{100}", 1_000, 2_000),
+        (r"(?:\d{10}){10}", 1_000, 2_000),
+        (r"(?P<n>\d{10}|\d{10}){2,5}x", 500, 1_000),
+        (r"(?i)a{100}", 1_000, 2_000),
+        (r"[[:alpha:]&&[^a]]{9}", 10_000, 20_000),
+        (r"\p{Greek}{50}", 2_000, 3_000),
+        (r"[^\]\[]{50}", 2_000, 3_000),
     ],
 )
-def test_the_size_of_a_pattern_counts_repetitions(pattern: str, size: int) -> None:
-    """What the limit on text is taken from."""
-    assert pattern_size(pattern) == size
+def test_the_longest_text_of_a_pattern(pattern: str, least: int, most: int) -> None:
+    """It follows from how many parts of the pattern can be under way at once."""
+    assert least <= longest_text(pattern) <= most
 
 
 def test_a_long_text_is_refused_by_length_and_not_matched() -> None:
     """The error says so; and keys, too, may not be longer than the patterns for them allow."""
-    assert rules(Annotated[str, Field(pattern="^a{1000}$")], "a" * 3000) == [("", "max_length")]
-    keys = compile_contract({"patternProperties": {"^a{1000}$": {"type": "integer"}}})
-    assert keys.validate({"a" * 1000: 1}) == {"a" * 1000: 1}
-    with pytest.raises(ValidationError, match="keys of length <= 2000"):
-        keys.validate({"a" * 2001: 1})
+    longest = longest_text("a{100}b")
+    assert rules(Annotated[str, Field(pattern="a{100}b")], "a" * (longest + 1)) == [("", "max_length")]
+    keys = compile_contract({"patternProperties": {"a{100}b": {"type": "integer"}}})
+    assert keys.validate({"a" * longest: "x"}) == {"a" * longest: "x"}
+    with pytest.raises(ValidationError, match=f"keys of length <= {longest}"):
+        keys.validate({"a" * (longest + 1): 1})
 
 
 async def asks_for_two(_: int, value: object) -> bool:

@@ -32,6 +32,61 @@ def test_a_reader_gets_the_newest_version_of_a_writer_upstream() -> None:
     assert store.snapshot() == {"k": "from b"}
 
 
+def test_each_key_keeps_one_version_for_each_writer() -> None:
+    """A chain a, b, c wrote the key; a reader gets the newest whose writer is upstream, wherever it stands."""
+    store = StateStore({"k": "input"})
+    for writer, before in (("a", ()), ("b", ("a",)), ("c", ("a", "b"))):
+        store.commit(writer, {"k": f"from {writer}", f"only {writer}": 1}, 2, below(*before))
+    assert store.read("k", below("a")) == "from a"
+    assert store.read("k", below("a", "b")) == "from b"
+    assert store.read("k", below("a", "c")) == "from c"
+    assert store.read("k", below("b")) == "from b"
+    assert store.read("k", below("x")) == "input"
+    assert (store.read("only b", below("a")), store.read("only b", below("b"))) == (MISSING, 1)
+
+
+def test_without_an_input_a_reader_beside_all_writers_finds_nothing() -> None:
+    """However many versions there are, and `keys` says the same."""
+    store = StateStore({"other": 0})
+    store.commit("a", {"k": "from a"}, 1, below())
+    store.commit("b", {"k": "from b"}, 1, below("a"))
+    assert store.read("k", below("x")) is MISSING
+    assert sorted(store.keys(below("x"))) == ["other"]
+    assert sorted(store.keys(below("a"))) == ["k", "other"]
+
+
+def test_versions_of_different_keys_do_not_mix() -> None:
+    """Each key has versions of its own, and its own order of writers."""
+    store = StateStore({"k": "k0", "m": "m0"})
+    store.commit("a", {"k": "ka"}, 1, below())
+    store.commit("b", {"k": "kb", "m": "mb"}, 2, below("a"))
+    store.commit("c", {"m": "mc"}, 1, below("a", "b"))
+    read = {names: (store.read("k", below(*names)), store.read("m", below(*names))) for names in ("", "a", "ab", "abc")}
+    assert read == {"": ("k0", "m0"), "a": ("ka", "m0"), "ab": ("kb", "mb"), "abc": ("kb", "mc")}
+
+
+def test_a_later_write_of_the_same_writer_keeps_the_older_ones_of_others() -> None:
+    """A step that writes twice, as one that a re-plan runs again, hides nothing from those that ran before it."""
+    store = StateStore({})
+    store.commit("a", {"k": 1}, 1, below())
+    store.commit("b", {"k": 2}, 1, below("a"))
+    store.commit("b", {"k": 3}, 1, below("a"))
+    assert store.read("k", below("a")) == 1
+    assert store.read("k", below("a", "b")) == 3
+
+
+def test_a_refused_commit_leaves_every_version_as_it_was() -> None:
+    """What it would have replaced is not filed as older either."""
+    store = StateStore({"k": "input"}, StateLimits(total_bytes=100))
+    store.commit("a", {"k": "from a"}, 8, below())
+    with pytest.raises(StateError, match="limit is 100"):
+        store.commit("b", {"k": "x" * 90}, 90, below("a"))
+    with pytest.raises(ScopeError):
+        store.commit("c", {"k": "from c"}, 8, below())
+    assert store.read("k", below("b", "c")) == "input"
+    assert store.read("k", below("a", "b", "c")) == "from a"
+
+
 def test_keys_are_those_that_the_reader_can_read() -> None:
     """Not those of writers beside it."""
     store = StateStore({"i": 1})

@@ -11,7 +11,18 @@ import anyio.to_thread
 import pytest
 
 from kairos_async import Limiter, StateError, Step, StepContext, Workflow, WorkflowStatus
-from tests.engine.tools import NO_RETRY, SKIPPING, Gauge, open_contexts, output_of, retrying, returns, run, statuses
+from tests.engine.tools import (
+    NO_RETRY,
+    SKIPPING,
+    Gauge,
+    open_contexts,
+    output_of,
+    raises,
+    retrying,
+    returns,
+    run,
+    statuses,
+)
 
 
 class Gate:
@@ -233,3 +244,67 @@ async def test_many_sync_items() -> None:
 
     result = await run(Step("each", act, foreach="items", max_concurrency=8), inputs={"items": [*range(1000)]})
     assert output_of(result, "each") == [number * 2 for number in range(1000)]
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(("asked", "ends"), [(a, e) for a in ("handler", "planner") for e in ("run", "around")])
+async def test_a_sync_handler_or_planner_that_is_out_of_time_is_abandoned(asked: str, ends: str) -> None:
+    """As a sync action is: neither the run's deadline nor that of a scope around it waits for the thread."""
+    gate = threading.Event()
+
+    def slow(_: Any) -> list[Step]:
+        assert gate.wait(10)
+        return []
+
+    handler = slow if asked == "handler" else None
+    policy = retrying(0, on_execution_fail="custom" if handler else "replan", custom_handler=handler)
+    workflow = Workflow("w", [Step("a", raises(ValueError), failure_policy=policy)], planner=slow)
+    try:
+        with anyio.fail_after(5), anyio.move_on_after(0.1 if ends == "around" else 5) as scope:
+            result = await workflow.run(timeout=0.1 if ends == "run" else None)
+            assert result.status is WorkflowStatus.FAILED
+        assert scope.cancelled_caught == (ends == "around")
+        assert not gate.is_set()
+    finally:
+        gate.set()
+
+
+@pytest.mark.real_time
+async def test_a_sync_handler_is_abandoned_when_its_steps_time_is_up() -> None:
+    """That is the step's failure."""
+    gate = threading.Event()
+
+    def slow(_: Any) -> str:
+        assert gate.wait(10)
+        return "late"
+
+    policy = retrying(0, on_execution_fail="custom", custom_handler=slow)
+    try:
+        result = await run(Step("a", raises(ValueError), failure_policy=policy, total_timeout=0.1))
+        assert result.step_results["a"].error_type == "StepTimeoutError"
+    finally:
+        gate.set()
+
+
+@pytest.mark.real_time
+async def test_a_thread_whose_outer_deadline_is_moved_fails_its_step() -> None:
+    """The thread was abandoned at the deadline that there was; nothing hangs, and nothing of it is kept."""
+    gate = threading.Event()
+
+    def slow(ctx: StepContext) -> str:
+        assert gate.wait(10)
+        return "late"
+
+    async def move(scope: anyio.CancelScope) -> None:
+        await anyio.sleep(0.05)
+        scope.deadline = anyio.current_time() + 5
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            with anyio.move_on_after(0.1) as scope:
+                tasks.start_soon(move, scope)
+                result = await run(Step("a", slow, failure_policy=NO_RETRY))
+        assert not scope.cancelled_caught
+        assert result.step_results["a"].error_type == "StepTimeoutError"
+    finally:
+        gate.set()

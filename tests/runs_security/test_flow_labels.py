@@ -72,6 +72,56 @@ def test_every_pair_of_source_and_sink(source: str, sink: str, of_input: bool) -
 
 
 @pytest.mark.parametrize(("source", "sink"), PAIRS)
+def test_a_source_that_is_its_own_sink(source: str, sink: str) -> None:
+    """What it brings in is acted on before anyone could check it: no gate, contract, scope or foreach helps."""
+    ways: list[dict[str, Any]] = [
+        {},
+        {"gate": "approval"},
+        {"gate": "declassifier"},
+        {"output_contract": bool},
+        {"input_contract": Schema({"n": int})},
+        {"read_keys": [], "write_keys": []},
+        {"foreach": "list"},
+    ]
+    for more in ways:
+        assert path(step("list"), step("do", labels=[source, sink], **more)) == ["step 'do'"]
+    other = {"untrusted": "external", "secret": "irreversible"}[source]
+    assert path(step("do", labels=[source, other])) == []
+    with pytest.raises(PlanError, match="in two steps"):
+        Workflow("w", [step("do", labels=[source, sink])])
+
+
+@pytest.mark.parametrize(("source", "sink"), PAIRS)
+def test_what_a_sink_brings_in_itself_is_told_before_what_it_reads(source: str, sink: str) -> None:
+    """Once, not twice: with the way that no gate can close."""
+    do = step("do", "mail", labels=[source, sink])
+    found = path(step("mail", labels=[source]), do)
+    assert found == ["step 'do'"]
+
+
+@pytest.mark.parametrize(
+    "keys", [{"foreach": "mails"}, {"read_keys": ["mails"]}, {"input_contract": {"type": "object"}}]
+)
+@pytest.mark.parametrize(("source", "sink"), PAIRS)
+def test_a_labelled_input_that_a_sink_takes_itself(source: str, sink: str, keys: Any) -> None:
+    """In each way in which a step takes an input."""
+    assert path(step("do", labels=[sink], **keys), input_labels={"mails": [source]}) == ["input 'mails' -> step 'do'"]
+
+
+def test_a_gate_that_writes_over_a_labelled_input_does_not_clear_it() -> None:
+    """Should the gate be skipped, the input would be there as it came."""
+    check = step("check", read_keys=["mail"], write_keys=["mail"], gate="approval")
+    do = step("do", "check", read_keys=["mail"], labels=["irreversible"])
+    assert path(check, do, input_labels={"mail": ["untrusted"]}) == ["input 'mail' -> step 'do'"]
+
+
+def test_an_input_label_on_a_step_is_refused() -> None:
+    """Nothing would be labelled by it, and the way from that step would stay open."""
+    with pytest.raises(PlanError, match=r"input_labels has 'mail', which is a step; label it with Step\(labels"):
+        Workflow("w", [step("mail"), step("do", "mail", labels=["irreversible"])], input_labels={"mail": ["untrusted"]})
+
+
+@pytest.mark.parametrize(("source", "sink"), PAIRS)
 def test_the_message_names_label_sink_and_way(source: str, sink: str) -> None:
     """All that is needed to find it, and what to do about it."""
     steps = [step("mail", labels=[source]), step("sum", "mail"), step("do", "sum", labels=[sink])]

@@ -194,3 +194,104 @@ def test_without_a_configuration_nothing_is_configured() -> None:
 
     Workflow("w", [Step("a", act)]).run_sync()
     assert not structlog.is_configured()
+
+
+def bind_secret(ctx: StepContext) -> None:
+    """Bind the secret to structlog's context variables, as value and as key, and log."""
+    secret = ctx.inputs["api_key"].get_secret_value()
+    structlog.contextvars.bind_contextvars(seen=f"x {secret}", password="unknown-to-the-run", **{f"k-{secret}": 1})
+    ctx.log.info("bound")
+
+
+async def test_context_variables_that_a_step_binds_are_redacted_in_its_lines(lines: Written) -> None:
+    """The host's processors merge them after the first redaction."""
+
+    async def act(ctx: StepContext) -> None:
+        bind_secret(ctx)
+        await anyio.sleep(1)
+        ctx.log.info("again")
+
+    await run(Step("a", act), inputs={"api_key": SecretStr(SECRET)})
+    assert len(lines) == 2
+    for line in lines.parsed():
+        assert (line["seen"], line["password"], line["k-[REDACTED]"]) == ("x [REDACTED]", "[REDACTED]", 1)
+    assert not [line for line in lines if "hidden" in line or "unknown-to-the-run" in line]
+
+
+async def test_context_variables_that_a_step_binds_are_seen_by_no_other_step(lines: Written) -> None:
+    """By none after it, beside it, in its own next attempt, in another item, in a thread, or by the caller."""
+    seen: dict[tuple[object, ...], dict[str, Any]] = {}
+
+    def note(ctx: StepContext, *when: object) -> None:
+        seen[(ctx.step_id, ctx.index, ctx.attempt, *when)] = structlog.contextvars.get_contextvars()
+
+    async def binds(ctx: StepContext) -> None:
+        note(ctx)
+        structlog.contextvars.bind_contextvars(leaked=f"{ctx.step_id} {ctx.index} {ctx.attempt}")
+        await anyio.sleep(1)
+        note(ctx, "later")
+        if ctx.attempt == 1:
+            raise ValueError
+
+    def binds_in_thread(ctx: StepContext) -> None:
+        note(ctx)
+        structlog.contextvars.bind_contextvars(leaked="thread")
+
+    policy = retrying(1, delay=0.0)
+    structlog.contextvars.clear_contextvars()
+    with structlog.contextvars.bound_contextvars(request="r1"):
+        await run(
+            Step("a", binds, failure_policy=policy),
+            Step("beside", binds, failure_policy=policy),
+            Step("after", binds, depends_on=["a"], failure_policy=policy),
+            Step("each", binds, foreach="items", failure_policy=policy),
+            Step("thread", binds_in_thread, depends_on=["a"]),
+            Step("last", binds_in_thread, depends_on=["thread"]),
+            inputs={"items": [1, 2]},
+        )
+        assert structlog.contextvars.get_contextvars() == {"request": "r1"}
+    assert len(seen) == 22
+    for (step, index, attempt, *when), variables in seen.items():
+        assert variables == {"request": "r1"} | ({"leaked": f"{step} {index} {attempt}"} if when else {})
+
+
+async def test_structlogs_own_defaults_show_no_traceback_and_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    """They fetch the exception that is being handled after the first redaction, and print it with its lines."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+
+    async def act(ctx: StepContext) -> None:
+        bind_secret(ctx)
+        try:
+            raise LookupError(f"nothing at /srv/data/{ctx.inputs['api_key'].get_secret_value()}")
+        except LookupError:
+            ctx.log.exception("failed")
+
+    await run(Step("a", act), inputs={"api_key": SecretStr(SECRET)})
+    structlog.configure(**before)
+    written = "".join(capsys.readouterr())
+    assert "LookupError: nothing at [REDACTED]" in written
+    for part in ("hidden", "unknown-to-the-run", "Traceback", "raise ", "/srv", ".py"):
+        assert part not in written
+
+
+@pytest.mark.parametrize("processors", [[], ["render"], ["render", "pass"]])
+async def test_any_list_of_processors_of_the_host_works(processors: list[str]) -> None:
+    """None at all, only a renderer, and a renderer that is not the last."""
+    written = Written()
+    before = structlog.get_config()
+    known: dict[str, Any] = {"render": structlog.processors.JSONRenderer(), "pass": lambda _, __, event: event}
+    structlog.configure(processors=[known[name] for name in processors], logger_factory=lambda *args: written)
+
+    async def act(ctx: StepContext) -> None:
+        bind_secret(ctx)
+        ctx.log.info(f"text {ctx.inputs['api_key'].get_secret_value()}")
+
+    kept: list[object] = []
+    written.msg = lambda line=None, **event: kept.append(line or event)  # type: ignore[method-assign]
+    written.info = written.msg  # type: ignore[method-assign]
+    await run(Step("a", act), inputs={"api_key": SecretStr(SECRET)})
+    structlog.configure(**before)
+    assert len(kept) == 2
+    assert "hidden" not in str(kept)
+    assert "text [REDACTED]" in str(kept)
