@@ -27,6 +27,8 @@ from kairos_async.exceptions import ConfigError, ModelError
 
 _CLOSING: Final = 5.0
 """Seconds that closing a pool, or a connection, may take."""
+_BUFFERED: Final = 2_000
+"""Pieces that can still come out of a closed connection's buffer of 64 KiB."""
 _DRAINING: Final = 0.5
 """Seconds for the end of a stream whose answer is complete."""
 
@@ -238,12 +240,17 @@ class Reply:
 
     async def _end_chunks(self) -> None:
         """Run the client's generators to their end: closing the outer one would leave those inside of it to the garbage
-        collector, which trio warns of. The connection is closed, so that reading on fails once its buffer is empty."""
+        collector, which trio warns of. The connection is closed, so that reading on fails once its buffer is empty;
+        whatever goes on for ever all the same is closed from outside."""
         try:
-            async for _ in self._chunks:
-                continue
+            for _ in range(_BUFFERED):
+                await anext(self._chunks)
+        except StopAsyncIteration:
+            return
         except Exception as error:
             del error  # the end that was wanted
+            return
+        await self._chunks.aclose()
 
 
 async def send(
