@@ -12,7 +12,7 @@ import functools
 import importlib
 import math
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -61,11 +61,13 @@ class Timeouts:
 class Client(Protocol):
     """What is used of `httpx.AsyncClient`, and of a client that a user passes: httpx2's has it, too."""
 
-    def build_request(self, method: str, url: str, /, **options: Any) -> Any:
-        """A request with `content`, `headers` and `timeout`."""
+    @property
+    def build_request(self) -> Callable[..., Any]:
+        """Called with method, URL, `content`, `headers` and `timeout`."""
 
-    async def send(self, request: Any, /, **options: Any) -> Any:
-        """The response, with `stream=True` and `follow_redirects=False`."""
+    @property
+    def send(self) -> Callable[..., Awaitable[Any]]:
+        """Called with the request, `stream=True` and `follow_redirects=False`; gives the response."""
 
 
 class _Pool:

@@ -168,7 +168,9 @@ async def test_an_adapter_is_a_protocol() -> None:
 
     mine: ModelAdapter = Mine()
     result = await Workflow("w", [Step("a", ask("Hi", mine))]).run({})
-    assert result.output["text"] == "said"
+    output = result.output
+    assert isinstance(output, dict)
+    assert output["text"] == "said"
 
 
 async def test_cancelled_calls_are_reported() -> None:

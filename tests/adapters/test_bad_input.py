@@ -100,7 +100,7 @@ def test_unknown_and_wrong_arguments() -> None:
         ({"system": " "}, "system"),
     ):
         with pytest.raises(ConfigError, match=word):
-            openai_adapter("Hello", **settings)  # type: ignore[arg-type]
+            openai_adapter("Hello", **settings)
     with pytest.raises(ConfigError, match="api_version"):
         gemini("Hello", api_version="../v1")
     with pytest.raises(ConfigError, match="read"):
