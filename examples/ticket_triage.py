@@ -102,7 +102,7 @@ class Triage:
             (Message("system", (system,)), *turns(pairs), Message("user", parts)),
             schema=form,
             # The first answer is the likeliest one; a retry has to be free to say something else.
-            options={"temperature": 0.0 if ctx.attempt == 1 else 0.9, "seed": ctx.attempt},
+            options={"temperature": 0.0 if ctx.attempt == 1 else 0.5, "seed": ctx.attempt},
         )
         return (await self.model.call(request)).parsed
 
@@ -129,7 +129,7 @@ class Triage:
 
     def workflow(self, hook: Any) -> Workflow:
         """Build the graph."""
-        partial = {"failure_policy": RETRY, "foreach_policy": ForeachPolicy.ALLOW_PARTIAL}
+        partial: dict[str, Any] = {"failure_policy": RETRY, "foreach_policy": ForeachPolicy.ALLOW_PARTIAL}
         return Workflow(
             "ticket-triage",
             [
@@ -184,9 +184,9 @@ class Count:
     def __call__(self, event: Event) -> None:
         if isinstance(event, LLMCall):
             self.calls += 1
-            usage = event.data["usage"]
-            self.tokens += (usage["total_tokens"] or 0) if isinstance(usage, dict) else 0  # type: ignore[operator]
-            if not self._quiet:
+            usage: Any = event.data["usage"]
+            self.tokens += usage["total_tokens"] or 0
+            if not self._quiet and sys.stderr.isatty():
                 print(f"\r{event.step_id:>10}: {self.calls} answers ", end="", file=sys.stderr, flush=True)
         elif isinstance(event, ValidationFail):
             self.stopped[str(event.step_id)] += 1
@@ -201,7 +201,7 @@ def mended(result: WorkflowResult) -> tuple[int, int]:
 
 def show(result: WorkflowResult, count: Count) -> None:
     """Print the report."""
-    found = result.output
+    found: Any = result.output
     print(f"{found['tickets']} tickets: " + ", ".join(f"{n} {mood}" for mood, n in sorted(found["moods"].items())))
     print(f"The model agrees with the people who rated them on {found['agree_with_people']}.\n")
     for case in found["complaints"]:
@@ -215,11 +215,6 @@ def show(result: WorkflowResult, count: Count) -> None:
     print(f"{good} mended by a retry, {given_up} given up and left for a person.")
 
 
-async def triage(server: LocalServer, tickets: list[dict[str, Any]], count: Count) -> WorkflowResult:
-    """Run the workflow over the tickets."""
-    return await Triage(server).workflow(count).run({"tickets": tickets})
-
-
 def main(arguments: list[str]) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="Triage customer feedback with a small local model.")
@@ -230,13 +225,13 @@ def main(arguments: list[str]) -> int:
     count = Count(quiet=chosen.json)
     with LocalServer(parallel=2, context=1024) as server:
         result = Triage(server).workflow(count).run_sync({"tickets": tickets})
-    if not chosen.json:
+    if sys.stderr.isatty():
         print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
     result.raise_for_status()
     if chosen.json:
         good, given_up = mended(result)
         counts = {"calls": count.calls, "stopped": dict(count.stopped), "mended": good, "given_up": given_up}
-        print(json.dumps({**result.output, **counts}, indent=2))
+        print(json.dumps({"report": result.output, **counts}, indent=2))
     else:
         show(result, count)
     return 0

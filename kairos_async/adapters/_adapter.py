@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, ClassVar, Final, TypedDict, Unpack
+from typing import Any, ClassVar, Final, TypedDict, Unpack, cast
 
 import anyio
 from pydantic import ValidationError
@@ -34,11 +34,13 @@ from kairos_async.adapters.model import (
     ModelResponse,
     ModelStream,
     Prompt,
+    Role,
     StopReason,
     as_request,
     checked,
 )
 from kairos_async.contracts.contract import JSONSchema
+from kairos_async.contracts.judge import JudgeRequest
 from kairos_async.exceptions import ConfigError, ModelStopError
 
 LONGEST_ANSWER: Final = 16 * 2**20
@@ -217,6 +219,12 @@ class HTTPAdapter(ABC):
             yield stream
             if not stream.ended:
                 call.outcome = "abandoned"
+
+    async def __call__(self, request: JudgeRequest) -> JSONValue:
+        """The verdict that an `LLMJudge` asks for, whose model an adapter can be."""
+        messages = tuple(Message(cast(Role, m["role"]), (m["content"],)) for m in request.messages)
+        answer = await self.call(ModelRequest(messages, schema=request.schema))
+        return answer.text if answer.parsed is MISSING else answer.parsed
 
     @asynccontextmanager
     async def _connections(self) -> AsyncIterator[None]:

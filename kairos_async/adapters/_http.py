@@ -12,7 +12,7 @@ import functools
 import importlib
 import math
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -27,6 +27,8 @@ from kairos_async.exceptions import ConfigError, ModelError
 
 _CLOSING: Final = 5.0
 """Seconds that closing a pool, or a connection, may take."""
+_BUFFERED: Final = 2_000
+"""Pieces that can still come out of a closed connection's buffer of 64 KiB."""
 _DRAINING: Final = 0.5
 """Seconds for the end of a stream whose answer is complete."""
 
@@ -59,11 +61,13 @@ class Timeouts:
 class Client(Protocol):
     """What is used of `httpx.AsyncClient`, and of a client that a user passes: httpx2's has it, too."""
 
-    def build_request(self, method: str, url: str, /, **options: Any) -> Any:
-        """A request with `content`, `headers` and `timeout`."""
+    @property
+    def build_request(self) -> Callable[..., Any]:
+        """Called with method, URL, `content`, `headers` and `timeout`."""
 
-    async def send(self, request: Any, /, **options: Any) -> Any:
-        """The response, with `stream=True` and `follow_redirects=False`."""
+    @property
+    def send(self) -> Callable[..., Awaitable[Any]]:
+        """Called with the request, `stream=True` and `follow_redirects=False`; gives the response."""
 
 
 class _Pool:
@@ -238,12 +242,17 @@ class Reply:
 
     async def _end_chunks(self) -> None:
         """Run the client's generators to their end: closing the outer one would leave those inside of it to the garbage
-        collector, which trio warns of. The connection is closed, so that reading on fails once its buffer is empty."""
+        collector, which trio warns of. The connection is closed, so that reading on fails once its buffer is empty;
+        whatever goes on for ever all the same is closed from outside."""
         try:
-            async for _ in self._chunks:
-                continue
+            for _ in range(_BUFFERED):
+                await anext(self._chunks)
+        except StopAsyncIteration:
+            return
         except Exception as error:
             del error  # the end that was wanted
+            return
+        await self._chunks.aclose()
 
 
 async def send(

@@ -8,6 +8,7 @@ from kairos_async.adapters import _errors
 from kairos_async.adapters._http import Reply
 
 _LINE_END: Final = b"\n"
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
@@ -46,7 +47,7 @@ class Events:
                     return Event(name, b"\n".join(data))
                 name, size = "", 0
                 continue
-            field, _, value = line.partition(b":")
+            field, _, value = line.removeprefix(_BOM).partition(b":")
             value = value.removeprefix(b" ")
             if field == b"data":
                 data.append(value)

@@ -244,8 +244,10 @@ async def test_many_calls_at_once(llmock: LLMock, provider: Provider) -> None:
     step = Step("say", ask("Say {item}.", adapter), foreach="words")
     with anyio.fail_after(10):
         result = await Workflow("many", [step]).run({"words": [f"word{n}" for n in range(20)]})
-    assert all(answer["text"] for answer in result.output)
-    assert result.llm_calls == len(result.output) == len(llmock.requests) == 20
+    output = result.output
+    assert isinstance(output, list)
+    assert all(isinstance(answer, dict) and answer["text"] for answer in output)
+    assert result.llm_calls == len(output) == len(llmock.requests) == 20
     llmock.assert_resilient(strict=True)
 
 
