@@ -92,7 +92,7 @@ class Server:
 async def measure(name: str, calls: int, requests: int, tokens: int, period: float, governor: Governor) -> str:
     """Make the calls as the items of a foreach; return a line that says how it went."""
     server, watch = Server(requests, tokens, period), Watch()
-    hooks = {"request": [watch.sending], "response": [watch.received]}
+    hooks: dict[str, Any] = {"request": [watch.sending], "response": [watch.received]}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"

@@ -155,7 +155,7 @@ class Clients:
         )
         if number % 3 == 2:
             await asked.wait()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1 + number / 200)  # not all in the same moment
             writer.close()
             self.gone[name] = time.monotonic()
             return

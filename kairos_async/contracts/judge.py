@@ -134,7 +134,7 @@ class LLMJudge(Rule, Deferred):
         raise ConfigError(f"{self} must be awaited: use validate_async.")
 
     async def check(self, value: Any, count_llm_call: CountLLMCall | None) -> Broken | None:
-        if count_llm_call is not None and callable(self.model):
+        if count_llm_call is not None and not hasattr(self.model, "call"):  # an adapter counts for itself
             count_llm_call(1)
         answer: Any = None
         with anyio.move_on_after(self.timeout) as bound:

@@ -26,6 +26,7 @@ from kairos_async import (
 from kairos_async.adapters import prices
 from kairos_async.adapters.governor import Governor, RateLimit
 from kairos_async.adapters.prompt import ask
+from kairos_async.contracts import JudgeRequest
 from tests.budgets.models import USAGE, FakeModel, unavailable
 from tests.engine.tools import NO_RETRY, checked, replanning, retrying, returns, run
 
@@ -215,7 +216,19 @@ async def test_the_output_of_a_step_says_what_its_call_cost() -> None:
 
 async def test_a_judge_that_asks_an_adapter_is_counted_once_and_by_its_step() -> None:
     """The adapter counts, with tokens and dollars; an item's judge spends the item's budget."""
-    judge = FakeModel('{"pass": true, "confidence": 1}', takes=0)
+
+    class Callable(FakeModel):
+        async def __call__(self, request: JudgeRequest) -> str:
+            return (await self.call(request.messages)).text
+
+    judge: FakeModel
+    for judge in (FakeModel(takes=0), Callable(takes=0)):
+        judge.answers = ['{"pass": true, "confidence": 1}']
+        await check_judge(judge)
+
+
+async def check_judge(judge: FakeModel) -> None:
+    """Let the judge see three items, and then one answer too often."""
     contract = all_of(str, LLMJudge("fine", judge))
     step = Step("fan", returns("text"), foreach="items", output_contract=contract, item_budget=Budget(llm_calls=1))
     result = checked(await run(step, inputs={"items": [1, 2, 3]}))
