@@ -82,9 +82,10 @@ class Reservation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            _holding.reset(self._token)
         self.settle()
+        if self._token is not None:
+            with contextlib.suppress(ValueError):  # a stream may be closed elsewhere than where it was opened
+                _holding.reset(self._token)
 
     def settle(
         self,

@@ -470,3 +470,22 @@ async def test_wrong_numbers_of_a_call() -> None:
                 ctx.llm_call(**wrong)
 
     assert checked(await run(Step("a", act))).usage == Usage()
+
+
+async def test_a_call_may_end_elsewhere_than_it_began() -> None:
+    """In another task, as a stream that is handed on does: it is settled all the same."""
+
+    async def act(ctx: StepContext) -> None:
+        call = ctx.llm_call(tokens=60)
+
+        async def begin() -> None:
+            await call.__aenter__()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(begin)
+        await call.__aexit__(None, None, None)
+        async with ctx.llm_call(tokens=60) as other:
+            other.settle(input_tokens=1, output_tokens=1)
+
+    result = checked(await run(Step("a", act), budget=Budget(tokens=120)))
+    assert (result.status, result.usage.tokens) == (WorkflowStatus.COMPLETE, 62)
