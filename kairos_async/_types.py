@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -51,3 +52,49 @@ class FieldError:
     expected: str
     actual: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What one call to a model consumed, as its provider says; None where it says nothing.
+
+    `input_tokens` are all that the model read, those from or into a cache included; `output_tokens` all that it wrote,
+    its reasoning included. `estimated_cost_usd` is by list prices, None while nobody has worked it out.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    estimated_cost_usd: float | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Input and output together; None if neither is known."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+    @property
+    def known(self) -> bool:
+        """Whether the provider said how much was read and written."""
+        return self.input_tokens is not None and self.output_tokens is not None
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        """Both together; what one of them does not know counts as the other's."""
+        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
+        both = (a if b is None else b if a is None else a + b for a, b in zip(mine, theirs, strict=True))
+        return TokenUsage(*both)
+
+    def to_dict(self) -> dict[str, JSONValue]:
+        """As JSON data, with the total."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "estimated_cost_usd": self.estimated_cost_usd,
+        }

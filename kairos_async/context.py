@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast, overload
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
 
 import structlog
 
 from kairos_async._types import MISSING, JSONValue, Missing
+from kairos_async.account import Account, Spender, count_calls
 from kairos_async.events import Event, EventLevel, Hook
-from kairos_async.exceptions import ScopeError, StateError
-from kairos_async.limits import Meter
+from kairos_async.exceptions import BudgetExceeded, ScopeError, StateError
+from kairos_async.reservation import Reservation, reserve_call
 from kairos_async.security import Redactor, sanitize_exception
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
+
+
+Ending: TypeAlias = Callable[[], Awaitable[object]]
+"""What a run awaits at its end."""
 
 
 class Grant(Protocol):
@@ -35,6 +42,7 @@ class Grant(Protocol):
     def writes(self) -> frozenset[str] | None: ...
 
     observed: set[str] | None
+    remaining: float
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream."""
@@ -49,7 +57,7 @@ class Grant(Protocol):
         """Whether this step, or one downstream of it, declares to write the key."""
 
 
-class Services(Protocol):
+class Services(Spender, Protocol):
     """What the contexts of one run share."""
 
     @property
@@ -57,13 +65,18 @@ class Services(Protocol):
     @property
     def workflow(self) -> str: ...
     @property
-    def store(self) -> StateStore: ...
+    def order(self) -> int: ...
     @property
-    def meter(self) -> Meter: ...
+    def store(self) -> StateStore: ...
     @property
     def redactor(self) -> Redactor: ...
     @property
     def hooks(self) -> tuple[Hook, ...]: ...
+
+    @property
+    def thread(self) -> int: ...
+
+    endings: list[Ending]
 
     def emit(
         self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue], *, clean: bool = False
@@ -74,10 +87,12 @@ class Services(Protocol):
 class Scope:
     """What one attempt may reach, and what it has written so far: buffered, for its commit."""
 
-    __slots__ = ("index", "log", "node", "number", "run", "size", "sizes", "written")
+    __slots__ = ("account", "index", "log", "node", "number", "refused", "run", "size", "sizes", "written")
 
     def __init__(self, run: Services, node: Grant) -> None:
         self.run = run
+        self.account: Account = run.account
+        self.refused: BudgetExceeded | None = None
         self.node = node
         self.number = 1
         self.index: int | None = None
@@ -88,11 +103,19 @@ class Scope:
 
     def renew(self) -> None:
         """Forget what was written: the next attempt starts from the state before the step."""
-        self.written = self.sizes = self.log = None
+        self.written = self.sizes = self.log = self.refused = None
         self.size = 0
+
+    @property
+    def outer(self) -> Services:
+        """Who spends on behalf of whom: the attempt for its run."""
+        return self.run
 
 
 _open: Final[dict[StepContext, Scope]] = {}
+
+SPENDER: Final[contextvars.ContextVar[Services | None]] = contextvars.ContextVar("kairos_async_run", default=None)
+"""The run in which the caller runs, be it as an action, a planner or a handler."""
 
 CURRENT: Final[contextvars.ContextVar[StepContext | None]] = contextvars.ContextVar("kairos_async_step", default=None)
 """The context of the attempt in which the caller runs. Set by the engine for each attempt; dead once it has ended."""
@@ -120,6 +143,19 @@ def current_step() -> StepContext | None:
     return context if context in _open else None
 
 
+def current_spender() -> Spender | None:
+    """On whose account the caller makes model calls: of the attempt in which it runs, or of the run; None outside."""
+    context = CURRENT.get()
+    return SPENDER.get() if context is None else _open.get(context, SPENDER.get())
+
+
+def current_urgency() -> tuple[float, int]:
+    """Where the caller stands among those who want the same: its remaining path in seconds, its run's order."""
+    context, run = CURRENT.get(), SPENDER.get()
+    scope = None if context is None else _open.get(context)
+    return (0.0 if scope is None else scope.node.remaining), (0 if run is None else run.order)
+
+
 def report(context: StepContext, kind: type[Event], level: EventLevel, data: dict[str, JSONValue]) -> None:
     """Emit an event of the run, on behalf of the step whose context this is. To be called on the event loop's thread.
 
@@ -129,6 +165,35 @@ def report(context: StepContext, kind: type[Event], level: EventLevel, data: dic
     scope = _scope(context)
     if scope.run.hooks:
         scope.run.emit(kind, scope.node.name, level, data)
+
+
+def at_end_of_run(context: StepContext, ending: Ending) -> None:
+    """Have the run await `ending()` once, after its last step has ended: for what its steps share, such as connections.
+
+    It is awaited on a cancellation too, shielded, so it has to bound what it waits for; what it raises becomes one of
+    the result's warnings. To be called on the event loop's thread; see `on_thread_of_run`.
+
+    Raises:
+        StateError: the attempt has ended.
+    """
+    _scope(context).run.endings.append(ending)
+
+
+def on_thread_of_run(context: StepContext) -> bool:
+    """Whether the caller is on the event loop's thread, and not in the worker thread of a sync action."""
+    return _scope(context).run.thread == threading.get_ident()
+
+
+def keep_secret(context: StepContext, value: str) -> None:
+    """Have a value redacted from whatever leaves the run, as if it had been stored under a sensitive key."""
+    _scope(context).run.redactor.register(value)
+
+
+def holds_secret(data: JSONValue) -> bool:
+    """Whether a secret of the run in which the caller runs, or any kind of credential, is recognised in the data."""
+    run = SPENDER.get()
+    redactor = Redactor() if run is None else run.redactor
+    return redactor.redact(data) != data
 
 
 def open_context(context: StepContext, scope: Scope) -> None:
@@ -208,14 +273,35 @@ class StepContext:
         return scope.log
 
     def count_llm_calls(self, n: int = 1) -> None:
-        """Count `n` model calls towards `result.llm_calls`.
+        """Count `n` model calls towards `result.usage` and the budgets, before they are made. Adapters do it.
 
         Raises:
-            ConfigError: `n` is not a whole number of at least 0.
+            ConfigError: `n` is not a whole number of at least 0, or a budget limits tokens or costs: use `llm_call`.
+            BudgetExceeded: a budget does not allow for them; then none of them is counted.
         """
-        _scope(self).run.meter.add(n)
+        count_calls(_scope(self), n)
 
     increment_llm_calls = count_llm_calls
+
+    def llm_call(self, *, tokens: int | None = None, cost_usd: float | Decimal | None = None) -> Reservation:
+        """Hold a model call that is not made by an adapter of this library, to be used with `async with`.
+
+            async with ctx.llm_call(tokens=2000) as call:
+                answer = await client.ask(...)
+                call.settle(input_tokens=answer.read, output_tokens=answer.written)
+
+        Entering waits while calls under way have reserved what this one needs. A call that is not settled is charged
+        with all that it reserved.
+
+        Args:
+            tokens: that it may read and write at most; None: not known, which a budget that limits tokens refuses.
+            cost_usd: what it may cost at most; None: not known, which a budget that limits costs refuses.
+
+        Raises:
+            ConfigError: a number is not valid, or one that a budget needs is missing.
+            BudgetExceeded: on entering; the call must not be made.
+        """
+        return reserve_call(_scope(self), tokens, cost_usd)
 
 
 class Inputs(Mapping[str, JSONValue]):

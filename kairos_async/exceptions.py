@@ -5,7 +5,21 @@ KairosError
 │   └── PolicyError        a failure policy that cannot work
 ├── PlanError              the graph of a workflow or of a re-plan is not valid
 ├── ExecutionError         a step's action failed, or a run as a whole
-│   └── StepTimeoutError   an attempt, a step or a run was not done in its time
+│   ├── StepTimeoutError   an attempt, a step or a run was not done in its time
+│   ├── BudgetExceeded     a run, a step or an item has used what its budget allows
+│   └── ModelError         a model gave no answer that can be used
+│       ├── ModelRequestError         its provider refuses the request
+│       │   ├── ModelAuthError        for its key
+│       │   └── ModelQuotaError       for want of money or of a monthly quota
+│       ├── ModelUnavailableError     its provider cannot be reached or is in trouble
+│       │   ├── ModelRateLimitError   or wants fewer requests
+│       │   └── ModelTimeoutError     or is too slow
+│       ├── ModelResponseError        the answer is malformed or too large
+│       │   └── ModelTruncatedError   or ended before its end
+│       └── ModelStopError            the model stopped before it had answered
+│           ├── ModelRefusalError     by its own refusal
+│           ├── ModelFilterError      by its provider's filter
+│           └── ModelLengthError      by the limit on the length of its answer
 ├── ValidationError        data broke a contract
 ├── StateError             a value or an access that the state store refuses
 │   └── ScopeError         a read or a write outside what the step declared
@@ -18,15 +32,15 @@ call can succeed when it is made again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from decimal import Decimal
 
-from kairos_async._types import FieldError
+from kairos_async._types import FieldError, TokenUsage
 
 
 class KairosError(Exception):
     """The base of every error that this library raises on purpose."""
 
-    retryable: ClassVar[bool] = True
+    retryable: bool = True
 
 
 class ConfigError(KairosError):
@@ -67,6 +81,123 @@ class StepTimeoutError(ExecutionError):
         self.abandoned = abandoned
         ending = "; its thread cannot be stopped and was abandoned" if abandoned else ""
         super().__init__(f"{subject} did not finish within {limit:g} s{ending}")
+
+
+class BudgetExceeded(ExecutionError):
+    """What a budget allows is used up, and the next model call was not made. Never retried.
+
+    The budget of a run ends the run, whatever the policies say. `scope` is "run", "step" or "item"; `resource` is
+    "llm_calls", "tokens", "cost_usd" or "seconds"; `taken` is what was used or reserved of the `limit` when `wanted`
+    more was asked for.
+    """
+
+    retryable = False
+
+    def __init__(
+        self,
+        subject: str,
+        scope: str,
+        resource: str,
+        limit: float | Decimal,
+        taken: float | Decimal = 0,
+        wanted: float | Decimal = 0,
+    ) -> None:
+        self.subject = subject
+        self.scope = scope
+        self.resource = resource
+        self.limit = limit
+        self.taken = taken
+        self.wanted = wanted
+        if resource == "seconds":
+            text = f"the budget of {limit:g} seconds is used up"
+        else:
+            text = f"the budget of {resource}={limit} does not allow for {wanted} more, {taken} are taken"
+        super().__init__(f"{subject}: {text}")
+
+
+class ModelError(ExecutionError):
+    """A model gave no answer that can be used. It never holds a key, a part of the prompt or what the provider said.
+
+    `problem` says what is wrong in words of this library. `status` is the HTTP status, None if there was no answer.
+    `retry_after` is in seconds, None if the provider did not say. `usage` is what the call consumed as far as it is
+    known: a refusal is paid for, too. `request_id` is the provider's, for its support.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        model: str,
+        problem: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        usage: TokenUsage | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.provider = provider
+        self.model = model
+        self.problem = problem
+        self.status = status
+        self.retry_after = retry_after
+        self.usage = usage
+        self.request_id = request_id
+        code = "" if status is None else f" (HTTP {status})"
+        wait = "" if retry_after is None else f"; it asks for a pause of {retry_after:g} s"
+        super().__init__(f"Model {model!r} of {provider}: {problem}{code}{wait}")
+
+
+class ModelRequestError(ModelError):
+    """The provider refuses the request as it is: an unknown model, a parameter, a schema, too long a prompt."""
+
+    retryable = False
+
+
+class ModelAuthError(ModelRequestError):
+    """The provider does not take the key, or the key may not use the model."""
+
+
+class ModelQuotaError(ModelRequestError):
+    """The account has no money or no quota left; waiting for seconds does not help."""
+
+
+class ModelUnavailableError(ModelError):
+    """The provider cannot be reached or is in trouble. The same request can succeed later."""
+
+
+class ModelRateLimitError(ModelUnavailableError):
+    """The provider wants fewer requests or tokens a minute."""
+
+
+class ModelTimeoutError(ModelUnavailableError):
+    """The provider did not connect, answer or go on in time."""
+
+
+class ModelResponseError(ModelError):
+    """The answer is not what the provider's format says, or is too large."""
+
+
+class ModelTruncatedError(ModelResponseError):
+    """The answer ended before its end: what came so far is not the answer."""
+
+
+class ModelStopError(ModelError):
+    """The model stopped before it had answered."""
+
+
+class ModelRefusalError(ModelStopError):
+    """The model refuses to answer."""
+
+    retryable = False
+
+
+class ModelFilterError(ModelStopError):
+    """The provider's filter held back the prompt or the answer."""
+
+    retryable = False
+
+
+class ModelLengthError(ModelStopError):
+    """The answer reached its greatest length before its end."""
 
 
 class ValidationError(KairosError):

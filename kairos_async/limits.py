@@ -1,9 +1,8 @@
-"""Slots for attempts, shared by the runs of one event loop, and the count of model calls."""
+"""Slots for attempts, shared by the runs of one event loop."""
 
 from __future__ import annotations
 
 import heapq
-import threading
 from typing import Protocol
 
 from kairos_async.exceptions import ConfigError
@@ -81,24 +80,3 @@ class Limiter:
         while queue and queue[0] not in self._waiting:
             heapq.heappop(queue)
         return queue[0] if queue else None
-
-
-class Meter:
-    """Counts the model calls of a run, from any thread."""
-
-    __slots__ = ("_lock", "total")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.total = 0
-
-    def add(self, calls: int) -> None:
-        """Count more calls.
-
-        Raises:
-            ConfigError: `calls` is not a whole number of at least 0.
-        """
-        if type(calls) is not int or calls < 0:
-            raise ConfigError(f"count_llm_calls({calls!r}): the number of calls must be a whole number >= 0.")
-        with self._lock:
-            self.total += calls

@@ -15,6 +15,7 @@ from pydantic import Field, GetCoreSchemaHandler, InstanceOf, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from kairos_async._types import JSONValue
+from kairos_async.budget import NO_USAGE, Usage
 from kairos_async.exceptions import ConfigError, ExecutionError
 from kairos_async.pictures import framed, page, portrait_of
 from kairos_async.security import Redactor
@@ -275,7 +276,8 @@ class WorkflowResult:
 
     `output` and the outputs in `step_results` are the real values; `final_state`, `to_dict()` and `repr()` are
     redacted. `step_results` has every step of the final plan, in the order of declaration. `error_type` and
-    `error_message` say what ended a FAILED run. `warnings` has one line for each hook that raised.
+    `error_message` say what ended a FAILED run. `usage` is what its model calls used. `warnings` has one line for each
+    hook that raised.
     """
 
     run_id: str
@@ -284,7 +286,7 @@ class WorkflowResult:
     output: JSONValue = None
     step_results: StepResults = field(default_factory=StepResults)
     duration_ms: float = 0.0
-    llm_calls: int = 0
+    usage: Usage = NO_USAGE
     error_type: str | None = None
     error_message: str | None = None
     replans: tuple[Replan, ...] = ()
@@ -297,6 +299,11 @@ class WorkflowResult:
         tally = self.step_results.tally()
         counts = ", ".join(f"{tally[status]} {status}" for status in StepStatus if tally[status])
         return f"<WorkflowResult of {self.workflow!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
+
+    @property
+    def llm_calls(self) -> int:
+        """How many model calls the run made."""
+        return self.usage.llm_calls
 
     @property
     def final_state(self) -> dict[str, JSONValue]:

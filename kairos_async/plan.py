@@ -28,6 +28,7 @@ class Node:
     Attributes:
         index: position in the order of declaration.
         needs: indices of the steps that must have ended before, sorted.
+        bounded: whether the step as a whole has a limit of time or a budget.
         successors: indices of the steps that need this one, in the order of declaration.
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
         observed: keys that the action has read, over all runs; None until it has run.
@@ -38,6 +39,7 @@ class Node:
 
     __slots__ = (
         "action",
+        "bounded",
         "checks_at_once",
         "foreach",
         "graph",
@@ -83,10 +85,12 @@ class Node:
         self.checks_at_once = step.output_contract is not None and not step.output_contract.is_async
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
+        self.bounded = step.total_timeout is not None or step.budget is not None
         self.is_plain = (
             self.is_async
             and step.timeout is None
-            and step.total_timeout is None
+            and not self.bounded
+            and step.item_budget is None
             and step.input_contract is None
             and not (step.output_contract is not None and step.output_contract.is_async)
         )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 from kairos_async._types import MISSING
+from kairos_async.budget import Budget, checked_budget
 from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, compile_contract
 from kairos_async.contracts.returns import is_model, return_annotation
@@ -100,6 +101,9 @@ class Step:
         parallel: False means that no other `parallel=False` step of the run is active beside this one.
         timeout: seconds for one attempt; None: no limit.
         total_timeout: seconds for the whole step with all its attempts, delays and items; None: no limit.
+        budget: what the model calls of the step may use, all attempts and items together; None: only the workflow's
+            limits it. When it is used up, the step fails and is not retried.
+        item_budget: the same for each item of this foreach.
         input_contract: what the step's inputs must be: a Pydantic model or any annotation that Pydantic understands.
             Its fields are keys of `ctx.inputs`.
         output_contract: what the action must return (for a foreach, for each item). The validated value is stored.
@@ -119,6 +123,7 @@ class Step:
 
     __slots__ = (
         "action",
+        "budget",
         "depends_on",
         "expected_seconds",
         "failure_policy",
@@ -126,6 +131,7 @@ class Step:
         "foreach_policy",
         "gate",
         "input_contract",
+        "item_budget",
         "labels",
         "max_concurrency",
         "name",
@@ -150,6 +156,8 @@ class Step:
         parallel: bool = True,
         timeout: float | None = None,
         total_timeout: float | None = None,
+        budget: Budget | None = None,
+        item_budget: Budget | None = None,
         input_contract: object = None,
         output_contract: object = None,
         read_keys: Iterable[str | Step] | None = None,
@@ -178,6 +186,10 @@ class Step:
         self.parallel = parallel
         self.timeout = _seconds(name, "timeout", timeout)
         self.total_timeout = _seconds(name, "total_timeout", total_timeout)
+        self.budget = checked_budget(f"Step {name!r}", "budget", budget)
+        self.item_budget = checked_budget(f"Step {name!r}", "item_budget", item_budget)
+        if item_budget is not None and foreach is None:
+            raise ConfigError(f"Step {name!r}: item_budget limits the items of a foreach, and it has no foreach.")
         self.input_contract = _compiled(name, "input_contract", input_contract)
         self.output_contract = _compiled(name, "output_contract", _annotated(name, action, output_contract))
         self.read_keys = None if read_keys is None else _keys(name, "read_keys", read_keys)

@@ -15,9 +15,11 @@ import anyio.lowlevel
 
 from kairos_async._stream import stream_events
 from kairos_async._types import JSONValue
+from kairos_async.budget import Budget, checked_budget
 from kairos_async.contracts import Contract, Proof, Unknown, prove
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
+from kairos_async.estimate import Estimate, estimate
 from kairos_async.events import Event, Hook
 from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
@@ -71,6 +73,8 @@ class Workflow:
             None: no limit.
         failure_policy: of steps that have none of their own; None: `KAIROS_DEFAULTS`.
         hooks: callables that get each event; see `kairos_async.events`.
+        budget: what the model calls of a run may use; None: not limited. A run that would use more ends there, FAILED
+            with `BudgetExceeded`, whatever the policies say.
         timeout: seconds for a run; None: no limit. A run that takes longer is FAILED.
         planner: asked for new steps when a policy says REPLAN; see `ReplanRequest`.
         output: the step whose output is `result.output`; None: the last declared step that no other step needs.
@@ -94,6 +98,7 @@ class Workflow:
         max_concurrency: int | Limiter | None = None,
         failure_policy: FailurePolicy | None = None,
         hooks: Iterable[Hook] = (),
+        budget: Budget | None = None,
         timeout: float | None = None,
         planner: Planner | None = None,
         output: str | Step | None = None,
@@ -124,6 +129,7 @@ class Workflow:
             output=self._checked_output(output),
             sensitive_keys=_checked_patterns(sensitive_keys),
             on_secret_output=_checked_secret_output(name, on_secret_output),
+            budget=checked_budget(f"Workflow {name!r}", "budget", budget),
         )
         self._check_planner(planner)
         for hook in hooks:
@@ -136,6 +142,11 @@ class Workflow:
     def steps(self) -> tuple[Step, ...]:
         """The steps, in the order of declaration."""
         return tuple(node.step for node in self.graph.nodes)
+
+    @property
+    def output_step(self) -> str:
+        """The name of the step whose output is the run's: as declared, or the last one that no other step needs."""
+        return self._config.output or next(node.name for node in reversed(self.graph.nodes) if not node.successors)
 
     def add_hook(self, hook: Hook) -> None:
         """Give the events of runs that start from now on to one more callable.
@@ -232,6 +243,29 @@ class Workflow:
             for producer in (self.graph.nodes[need] for need in consumer.needs)
         )
 
+    def estimate(
+        self, inputs: Mapping[str, object] | None = None, *, items: Mapping[str, int] | None = None
+    ) -> Estimate:
+        """What a run with these inputs may use of models at most: calls, tokens, dollars. Nothing is run.
+
+        It counts every retry that the policies allow, every item, and plans of the same size for re-plans. A prompt is
+        taken for a token each two bytes, an answer for its `max_tokens`.
+
+        Args:
+            inputs: as for `run`.
+            items: how many items a foreach step goes over at most, by its name, where only a step will tell.
+
+        Raises:
+            ConfigError: `items` names no foreach step, or has no whole number.
+        """
+        return estimate(
+            self.graph,
+            inputs or {},
+            items or {},
+            planner=self._config.planner is not None,
+            subject=f"Workflow {self.name!r}",
+        )
+
     def with_durations(self, result: WorkflowResult) -> Workflow:
         """The same workflow, with the durations that a run measured as `expected_seconds` of steps without a hint.
 
@@ -279,6 +313,7 @@ class Workflow:
             max_concurrency=config.concurrency,
             failure_policy=self.graph.failure_policy,
             hooks=config.hooks,
+            budget=config.budget,
             timeout=self.timeout,
             planner=config.planner,
             output=config.output,

@@ -9,12 +9,15 @@ import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
+from kairos_async.adapters import prices
 from tests.clocks import BACKENDS, backend
 
 # The same examples on every run: a failure is the change's own. `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile("default")
+
+prices.prepare()  # Else the first test that asks a model loads it in a thread, over which a virtual clock jumps.
 
 
 @pytest.fixture(params=BACKENDS)

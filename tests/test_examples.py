@@ -44,6 +44,12 @@ KEY_LINES = {
         r"^kairos: --input has an object with the same key twice\.\nexit code 2$",
     ],
     "broken_data.py": [r"^TEST 3: score 95 .* failed; aggregate: skipped$"],
+    "fastapi_app.py": [
+        r'^200: {"summary": ".+", "words": 10}$',
+        r"^event: workflow_start$",
+        r"^event: workflow_complete$",
+        r"^422: an empty text$",
+    ],
     "data_pipeline.py": [r"^keep -> report: proven$", r"the key is shown as \[REDACTED\]$"],
     "contract_proof.py": [r"search -> rank: refuted by", r"search -> rank: proven"],
     "replan.py": [

@@ -12,7 +12,18 @@ from packaging.utils import canonicalize_name
 
 CORE = "anyio, pydantic, structlog, tenacity"
 OPTIONAL = {
-    *("fastapi", "httpx", "hypothesis", "jsonschema_rs", "numpy", "opentelemetry", "orjson", "packaging", "pytest"),
+    *(
+        "fastapi",
+        "genai_prices",
+        "httpx",
+        "hypothesis",
+        "jsonschema_rs",
+        "numpy",
+        "opentelemetry",
+        "orjson",
+        "packaging",
+        "pytest",
+    ),
     *("requests", "rich", "sqlite3", "starlette", "trio", "typer", "unittest", "uvicorn", "xllamacpp"),
 }
 """What only an extra, a test or nothing at all may need."""

@@ -17,7 +17,10 @@ LAYERS: dict[str, set[str]] = {
     "security": {"security"},
     "pictures": {"pictures"},
     "contracts": {"contracts", "validators"},
-    "model": {"step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context"},
+    "model": {
+        *("account", "budget", "estimate", "reservation"),
+        *("step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context"),
+    },
     "engine": {"engine"},
     "facade": {"workflow", "_stream", ""},
     "outer ring": {"observe", "adapters", "cli", "web", "testing", "plugins", "__main__"},

@@ -11,15 +11,18 @@ import pytest
 import kairos_async
 
 NAMES = """
-Action Attempt AttemptStatus ConfigError Contract DEFAULT_SENSITIVE_PATTERNS EdgeProof Event EventLevel ExecutionError
-Failure FailureAction FailureKind FailurePolicy FieldError ForeachPolicy Gate Hook Inputs ItemComplete ItemFail
-ItemOutcome ItemOutcomes JSONValue KAIROS_DEFAULTS KairosError LLMCall LLMDelta LLMJudge Label Limiter PlanError
-PlanReplaced Planner PolicyError Proof Proven Refuted Replan ReplanRequest SKIP Schema ScopeError ScopeReport
-SecretOutput SecurityError State StateError StateLimits StateStore Step StepCancel StepComplete StepContext
-StepContracts StepFail StepResult StepRetry StepSkip StepStart StepStatus StepTimeoutError TaskGraph Unknown
-UntrustedText ValidationComplete ValidationError ValidationFail ValidationResult ValidationStart Workflow
-WorkflowComplete WorkflowResult WorkflowStart WorkflowStatus all_of compile_contract current_step gate
-redact_sensitive sanitize_exception sanitize_path sanitize_retry_context step untrusted
+Action Attempt AttemptStatus Budget BudgetExceeded ConfigError Contract DEFAULT_SENSITIVE_PATTERNS EdgeProof Estimate
+Event EventLevel ExecutionError Failure FailureAction FailureKind FailurePolicy FieldError ForeachPolicy Gate Hook
+Inputs ItemComplete ItemFail ItemOutcome ItemOutcomes JSONValue KAIROS_DEFAULTS KairosError LLMCall LLMDelta LLMJudge
+Label Limiter ModelAuthError ModelError ModelFilterError ModelLengthError ModelQuotaError ModelRateLimitError
+ModelRefusalError ModelRequestError ModelResponseError ModelStopError ModelTimeoutError ModelTruncatedError
+ModelUnavailableError PlanError PlanReplaced Planner PolicyError Proof Proven Refuted Replan ReplanRequest Reservation
+SKIP Schema ScopeError ScopeReport SecretOutput SecurityError State StateError StateLimits StateStore Step StepCancel
+StepComplete StepContext StepContracts StepEstimate StepFail StepResult StepRetry StepSkip StepStart StepStatus
+StepTimeoutError TaskGraph TokenUsage Unknown UntrustedText Usage ValidationComplete ValidationError ValidationFail
+ValidationResult ValidationStart Workflow WorkflowComplete WorkflowResult WorkflowStart WorkflowStatus all_of
+compile_contract current_step gate redact_sensitive sanitize_exception sanitize_path sanitize_retry_context step
+untrusted
 """.split()  # noqa: SIM905 - a list would be sixty lines
 """A new name is added here and to the changelog; one that is taken away breaks somebody's program."""
 

@@ -39,6 +39,11 @@ class Contract(ABC):
     required: frozenset[str]
     is_async: bool
 
+    @property
+    def judges(self) -> int:
+        """How many of its rules ask a model."""
+        return 0
+
     @abstractmethod
     def validate(self, value: object, subject: str = VALUE) -> JSONValue:
         """The validated value as fresh JSON built-ins: defaults filled in, int widened to float, objects dumped.

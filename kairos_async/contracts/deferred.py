@@ -55,6 +55,10 @@ class RuledContract(Contract):
         """The contract without its deferred rules."""
         return self._inner
 
+    @property
+    def judges(self) -> int:
+        return self._inner.judges + len(self._judges)
+
     def validate(self, value: object, subject: str = VALUE) -> JSONValue:
         awaited = [str(p.rule) for p in (*self._rules, *self._judges) if p.rule.needs_await]
         if awaited:

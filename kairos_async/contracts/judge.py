@@ -63,8 +63,15 @@ class JudgeRequest:
         return [{"role": "system", "content": self.instructions}, {"role": "user", "content": self.data}]
 
 
+class JudgeAdapter(Protocol):
+    """A model adapter, as far as a judge needs it. It counts its calls itself."""
+
+    async def call(self, prompt: Any, /) -> Any:
+        """The answer to these messages, with its `text`."""
+
+
 class JudgeModel(Protocol):
-    """What an LLMJudge asks: a function, or an adapter, sync (in a worker thread) or async."""
+    """What an LLMJudge asks: a function, sync (in a worker thread) or async, of which each call is counted."""
 
     def __call__(self, request: JudgeRequest, /) -> Any:
         """The verdict as a dict, or as the JSON text of one; or an awaitable of it."""
@@ -83,7 +90,7 @@ class LLMJudge(Rule, Deferred):
 
     Args:
         criteria: what the data must be, in words. Retry feedback repeats them.
-        model: what is asked; see `JudgeModel`.
+        model: what is asked: a model adapter, or a function; see `JudgeModel`.
         threshold: the least confidence, from 0 to 1.
         timeout: seconds for one question.
 
@@ -92,7 +99,7 @@ class LLMJudge(Rule, Deferred):
     """
 
     criteria: str
-    model: JudgeModel
+    model: JudgeModel | JudgeAdapter
     threshold: float = 0.8
     timeout: float = 30.0
 
@@ -101,9 +108,10 @@ class LLMJudge(Rule, Deferred):
     def __post_init__(self) -> None:
         if not isinstance(self.criteria, str) or not self.criteria.strip():
             raise ConfigError(f"LLMJudge: criteria={self.criteria!r} must say in words what the data must be.")
-        if not callable(self.model):
+        if not callable(self.model) and not hasattr(self.model, "call"):
             raise ConfigError(
-                f"LLMJudge: model={self.model!r} is not callable. Pass a function that takes a JudgeRequest."
+                f"LLMJudge: model={self.model!r} is not callable. Pass a model adapter, or a function that takes a "
+                "JudgeRequest."
             )
         if type(self.threshold) not in (int, float) or not 0 <= self.threshold <= 1:
             raise ConfigError(f"LLMJudge: threshold={self.threshold!r} must be a number from 0 to 1.")
@@ -126,7 +134,7 @@ class LLMJudge(Rule, Deferred):
         raise ConfigError(f"{self} must be awaited: use validate_async.")
 
     async def check(self, value: Any, count_llm_call: CountLLMCall | None) -> Broken | None:
-        if count_llm_call is not None:
+        if count_llm_call is not None and not hasattr(self.model, "call"):  # an adapter counts for itself
             count_llm_call(1)
         answer: Any = None
         with anyio.move_on_after(self.timeout) as bound:
@@ -145,10 +153,13 @@ class LLMJudge(Rule, Deferred):
         return self._failed(f"the judge {opinion}")
 
     async def _ask(self, request: JudgeRequest) -> Any:
-        if is_async_callable(self.model):
-            return await self.model(request)
+        model = self.model
+        if not callable(model):
+            return (await model.call(request.messages)).text
+        if is_async_callable(model):
+            return await model(request)
         # In a list, since trio takes a coroutine that comes out of a thread for a mistake.
-        (answer,) = await anyio.to_thread.run_sync(lambda: [self.model(request)], abandon_on_cancel=True)
+        (answer,) = await anyio.to_thread.run_sync(lambda: [model(request)], abandon_on_cancel=True)
         return await answer if inspect.isawaitable(answer) else answer
 
     def _failed(self, why: str) -> Broken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import math
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
@@ -15,7 +16,7 @@ import anyio.to_thread
 from kairos_async.context import CURRENT, StepContext, close_context, open_context
 from kairos_async.engine.boundary import accept, check, check_async, check_input
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.exceptions import StepTimeoutError
+from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.state import read_copy
 from kairos_async.step import SKIP
 
@@ -51,7 +52,7 @@ async def run_attempt(call: Call, number: int) -> None:
             call.acting = True
             output = await node.action(context)
             call.acting = False
-        elif node.timeout is None and node.total_timeout is None:
+        elif node.timeout is None and call.deadline == math.inf:
             output = await _call_action(call, context, call.deadline)
         else:
             output = await _call_in_time(call, context)
@@ -78,7 +79,7 @@ async def _call_in_time(call: Call, context: StepContext) -> Any:
     with anyio.CancelScope(deadline=deadline) as bound:
         try:
             output = await _call_action(call, context, deadline)
-        except StepTimeoutError:
+        except (StepTimeoutError, BudgetExceeded):
             raise
         except Exception:
             if not bound.cancel_called:
@@ -89,18 +90,19 @@ async def _call_in_time(call: Call, context: StepContext) -> Any:
     return output
 
 
-def _timeout(call: Call, context: StepContext, deadline: float, *, abandoned: bool) -> StepTimeoutError:
-    step = call.node.step
-    if deadline == call.deadline and step.total_timeout is not None:
-        return StepTimeoutError(f"{call} with all its attempts", step.total_timeout, abandoned=abandoned)
-    return StepTimeoutError(f"{call}, attempt {context.attempt},", step.timeout or 0.0, abandoned=abandoned)
+def _timeout(
+    call: Call, context: StepContext, deadline: float, *, abandoned: bool
+) -> StepTimeoutError | BudgetExceeded:
+    if deadline == call.deadline:
+        return call.late(abandoned=abandoned)
+    return StepTimeoutError(f"{call}, attempt {context.attempt},", call.node.timeout or 0.0, abandoned=abandoned)
 
 
 async def _call_action(call: Call, context: StepContext, deadline: float) -> Any:
     """The action with what has to happen within its deadline: the input contract, and async rules on the output."""
     node = call.node
     if node.input_contract is not None:
-        await check_input(call, node.input_contract, context)
+        await in_context(_variables(call, context), check_input(call, node.input_contract, context))
     call.acting = True
     if node.is_async:
         output = await in_context(_variables(call, context), node.action(context))
@@ -108,7 +110,8 @@ async def _call_action(call: Call, context: StepContext, deadline: float) -> Any
         output = await _in_thread(call, context, deadline)
     call.acting = False
     if node.output_contract is not None and node.output_contract.is_async and output is not SKIP:
-        output = await check_async(call, node.output_contract, output, "output", context.attempt)
+        checking = check_async(call, node.output_contract, output, "output", context.attempt)
+        output = await in_context(_variables(call, context), checking)
     return output
 
 

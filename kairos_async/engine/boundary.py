@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from kairos_async._types import JSONValue
+from kairos_async.account import count_calls
 from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, feedback
 from kairos_async.contracts.dump import small_size
@@ -51,11 +53,12 @@ def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int
 async def check_async(call: Call, contract: Contract, data: Any, boundary: str, attempt: int) -> JSONValue:
     """As `check`, with async rules. Model calls that they make are counted for the run."""
     subject = call.node.output_subject if boundary == "output" else call.node.input_subject
+    count = partial(count_calls, call)
     if not call.run.hooks:
-        return await contract.validate_async(data, subject, count_llm_call=call.run.meter.add)
+        return await contract.validate_async(data, subject, count_llm_call=count)
     facts = _begin_check(call, contract, boundary, attempt)
     try:
-        valid = await contract.validate_async(data, subject, count_llm_call=call.run.meter.add)
+        valid = await contract.validate_async(data, subject, count_llm_call=count)
     except ValidationError as error:
         _tell_failure(call, facts, error)
         raise

@@ -10,10 +10,14 @@ from typing import Protocol
 import anyio
 
 from kairos_async._types import JSONValue
+from kairos_async.account import Account
+from kairos_async.budget import Budget
 from kairos_async.context import Scope, Services, StepContext
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
+from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
+from kairos_async.failure import Failure
 from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter
 from kairos_async.outcomes import Attempt
@@ -42,6 +46,9 @@ class RunServices(Services, Protocol):
 
     def threads(self) -> anyio.CapacityLimiter:
         """The run's worker threads."""
+
+    def abort(self, failure: Failure) -> None:
+        """End the run: cancel what is running; what has not run is skipped."""
 
     def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
         """Store what a step produced: its output, and what it wrote; `size` is that of both together."""
@@ -86,7 +93,8 @@ class Call(Scope):
     ) -> None:
         self.run = run
         self.node = node
-        self.written = self.sizes = self.log = None
+        self.account = run.account
+        self.written = self.sizes = self.log = self.refused = None
         self.size = 0
         self.slot = slot
         self.started = self.ended = run.now()
@@ -101,6 +109,22 @@ class Call(Scope):
         self.shown: JSONValue = None
         self.output_size = 0
         self.skipped = False
+
+    def bound(self, seconds: float | None, scope: str, budget: Budget | None) -> None:
+        """Limit the call in time and in what it may spend, beyond what it is limited by already."""
+        self.account = self.account.part(scope, str(self), budget, self.started)
+        self.deadline = min(self.deadline, self.started + (seconds or math.inf), self.account.deadline)
+
+    def late(self, *, abandoned: bool = False) -> StepTimeoutError | BudgetExceeded:
+        """The error for a `deadline` that has passed: of a budget's seconds or of the step's total_timeout."""
+        account: Account | None = self.account
+        while account is not None and account is not self.run.account:
+            if account.deadline <= self.deadline:
+                return account.out_of_time()
+            account = account.parent
+        return StepTimeoutError(
+            f"{self} with all its attempts", self.node.step.total_timeout or 0.0, abandoned=abandoned
+        )
 
     def __str__(self) -> str:
         item = "" if self.index is None else f", item {self.index}"

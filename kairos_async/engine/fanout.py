@@ -40,6 +40,7 @@ class Fanout:
     """
 
     __slots__ = (
+        "_account",
         "_calls",
         "_deadline",
         "_durations",
@@ -70,8 +71,9 @@ class Fanout:
         self.items = items
         self.started = run.now()
         self.outputs: list[JSONValue] = [None] * len(items)
-        total = node.step.total_timeout
-        self._deadline = math.inf if total is None else self.started + total
+        step = node.step
+        self._account = run.account.part("step", f"Step {node.name!r}", step.budget, self.started)
+        self._deadline = min(self.started + (step.total_timeout or math.inf), self._account.deadline)
         self._starts = array("d", [math.nan]) * len(items)
         self._durations = self._starts[:]
         self._exceptional: dict[int, ItemOutcome] = {}
@@ -109,6 +111,9 @@ class Fanout:
     async def run_item(self, index: int, slot: Slot) -> bool:
         """Run one item to its outcome. True if it was the last one and the foreach has ended."""
         call = Call(self.run, self.node, slot, self._deadline, self.items[index], index)
+        call.account = self._account
+        if self.node.step.item_budget is not None:
+            call.bound(None, "item", self.node.step.item_budget)
         self._calls[index] = call
         try:
             settled = await (settle(call) if self._scopes is None else self._settle_or_stop(call, self._scopes))

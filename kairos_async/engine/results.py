@@ -168,7 +168,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         output=results.output_of(output_step),
         step_results=results,
         duration_ms=(run.ended - run.started) * 1000,
-        llm_calls=run.meter.total,
+        usage=run.account.usage,
         error_type=failure.error_type if failure else None,
         error_message=failure.error_message if failure else None,
         replans=tuple(run.replans),
@@ -185,7 +185,7 @@ def final_facts(run: RunRecord, status: WorkflowStatus) -> dict[str, JSONValue]:
     return {
         "status": status.value,
         "duration_ms": (run.ended - run.started) * 1000,
-        "llm_calls": run.meter.total,
+        "llm_calls": run.account.usage.llm_calls,
         "error_type": failure.error_type if failure else None,
         "error_message": failure.error_message if failure else None,
     }

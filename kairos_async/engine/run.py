@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -21,7 +22,9 @@ import anyio.abc
 import anyio.lowlevel
 
 from kairos_async._types import MISSING, JSONValue
-from kairos_async.context import CURRENT
+from kairos_async.account import Account
+from kairos_async.budget import Budget
+from kairos_async.context import CURRENT, SPENDER, Ending, current_spender
 from kairos_async.engine.call import Call
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
@@ -41,13 +44,13 @@ from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.engine.tasks import native_loop, workers_of
 from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
-from kairos_async.exceptions import StateError, StepTimeoutError
+from kairos_async.exceptions import BudgetExceeded, StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.flow import SecretOutput
-from kairos_async.limits import Limiter, Meter
+from kairos_async.limits import Limiter
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
 from kairos_async.plan import Node, TaskGraph
-from kairos_async.security import KnownSecrets, Redactor
+from kairos_async.security import KnownSecrets, Redactor, sanitize_exception
 from kairos_async.state import StateLimits, StateStore
 
 _YIELD_EVERY: Final = 64
@@ -75,6 +78,7 @@ class RunConfig:
     output: str | None
     sensitive_keys: tuple[str, ...]
     on_secret_output: SecretOutput
+    budget: Budget | None
 
     def with_hook(self, hook: Hook) -> RunConfig:
         """The same, with one more hook."""
@@ -100,7 +104,11 @@ class Run:
         self.redactor = Redactor(config.sensitive_keys, registry=self.secrets)
         self.on_secret_output = config.on_secret_output
         self.store = StateStore(inputs, config.limits)
-        self.meter = Meter()
+        self.outer = current_spender()
+        self.account = Account(
+            "run", f"Workflow {self.workflow!r}", config.budget, self.outer.account if self.outer else None
+        )
+        self.refused: BudgetExceeded | None = None
         self.hooks = config.hooks
         self.emitter = Emitter(self.run_id, config.hooks, self.redactor)
         self.emit = self.emitter.emit
@@ -122,6 +130,8 @@ class Run:
         self.failure: Failure | None = None
         self._without_output: set[str] = set()
         self._threads: anyio.CapacityLimiter | None = None
+        self.thread = 0
+        self.endings: list[Ending] = []
 
     async def execute(self) -> WorkflowResult:
         """Run all steps.
@@ -131,7 +141,9 @@ class Run:
                 the run has ended.
         """
         self.context = contextvars.copy_context()
+        self.context.run(SPENDER.set, self)
         self.context.run(CURRENT.set, None)
+        self.thread = threading.get_ident()
         loop = native_loop()
         self.workers = workers_of(loop)
         self.now: Callable[[], float] = getattr(loop, "time", anyio.current_time)
@@ -163,11 +175,10 @@ class Run:
                 self.outer_deadline = anyio.current_effective_deadline()
             if self.shared and self.schedule.unended:
                 self.workers.hold()  # all that is ready may have to wait for a slot of other runs
-            if self.timeout is None:
+            if self.timeout is None and self.account.budget is None:
                 await self.workers.run(self._go_on, self._stop)
             else:
-                self.deadline = self.started + self.timeout
-                with anyio.CancelScope(deadline=self.deadline):
+                with anyio.CancelScope(deadline=self._set_deadline()):
                     await self.workers.run(self._go_on, self._stop)
         except BaseException:
             self._close(WorkflowStatus.CANCELLED)
@@ -175,11 +186,33 @@ class Run:
         finally:
             if self.shared and self.limiter is not None:
                 self.limiter.leave(self)
+            if self.endings:
+                await self._end()
         if self.failure is None and self.schedule.unended:
-            assert self.timeout is not None, "a run ends with its last step, its failure, or its timeout"
-            late = StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout)
-            self.failure = explain(self, "", late, 0)
+            assert self.deadline < math.inf, "a run ends with its last step, its failure, or its timeout"
+            self.failure = explain(self, "", self._late(), 0)
         return self._close(WorkflowStatus.COMPLETE if self.failure is None else WorkflowStatus.FAILED)
+
+    def _set_deadline(self) -> float:
+        """When the run has to be done: by its timeout, or by the seconds of its budget."""
+        self.account.start(self.started)
+        self.deadline = min(self.started + (self.timeout or math.inf), self.account.deadline)
+        return self.deadline
+
+    def _late(self) -> StepTimeoutError | BudgetExceeded:
+        """The error for a deadline that has passed."""
+        if self.account.deadline <= self.deadline:
+            return self.account.out_of_time()
+        return StepTimeoutError(f"Workflow {self.workflow!r}", self.timeout or 0.0)
+
+    async def _end(self) -> None:
+        """Await what the steps have left for the end of the run, each whatever the others do."""
+        with anyio.CancelScope(shield=True):
+            for ending in self.endings:
+                try:
+                    await ending()
+                except Exception as error:
+                    self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 
     def _go_on(self) -> None:
         self._started = 0
@@ -301,8 +334,8 @@ class Run:
             facts: dict[str, JSONValue] = {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]}
             self.emit(StepStart, node.name, EventLevel.INFO, facts, clean=True)
         call = self.active[node.name] = Call(self, node, slot)
-        if node.total_timeout is not None:
-            call.deadline = call.started + node.total_timeout
+        if node.bounded:
+            call.bound(node.total_timeout, "step", node.step.budget)
         return call
 
     def _completed(self, call: Call) -> bool:

@@ -6,6 +6,7 @@ it is noted and goes on.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -15,12 +16,20 @@ from typing import Any, Final, NoReturn, cast
 import anyio
 
 from kairos_async._types import MISSING, FieldError, JSONValue
+from kairos_async.account import count_calls
 from kairos_async.engine.attempt import awaited, boxed, in_context, in_thread, run_attempt
 from kairos_async.engine.boundary import accept
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
 from kairos_async.events import EventLevel, StepRetry
-from kairos_async.exceptions import ExecutionError, KairosError, PolicyError, StepTimeoutError, ValidationError
+from kairos_async.exceptions import (
+    BudgetExceeded,
+    ExecutionError,
+    KairosError,
+    PolicyError,
+    StepTimeoutError,
+    ValidationError,
+)
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
@@ -107,6 +116,8 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
         if delivered:
             raise error
         return None
+    if call.refused is not None:  # whatever the action, or a task group of its, made of it
+        error = call.refused
     # An action can raise a ValidationError of its own making; only the step's contract speaks to the next attempt.
     ours = not call.acting and type(error) is ValidationError
     errors = cast(ValidationError, error).errors if ours else ()
@@ -115,6 +126,9 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
     said = (failure.error_type, failure.error_message)
     call.attempts.append(Attempt(number, status, duration_ms, *said, started_ms=started_ms))
     call.feedback = _feedback(call, error, failure)
+    if call.refused is not None and call.run.refused is not None:
+        call.run.abort(failure)  # the budget of the run itself, which no policy of a step can extend
+        return AttemptFailed(failure, FailureAction.ABORT)
     return AttemptFailed(failure, call.node.policy.action_for(failure.kind), _retry_after(error))
 
 
@@ -156,13 +170,17 @@ def explain(
     """The exception as data. `errors` are the broken rules, if the step's own contract found them."""
     if issubclass(type(error), ValidationError):
         kind = FailureKind.VALIDATION
-    elif issubclass(type(error), StepTimeoutError):
+    elif issubclass(type(error), StepTimeoutError) or _out_of_seconds(error):
         kind = FailureKind.TIMEOUT
     else:
         kind = FailureKind.EXECUTION
     error_type, error_message = sanitize_exception(error, run.redactor)
     retryable = _attribute(error, "retryable") is not False if issubclass(type(error), KairosError) else True
     return Failure(step, kind, error_type, error_message, attempt, item, errors, retryable)
+
+
+def _out_of_seconds(error: BaseException) -> bool:
+    return issubclass(type(error), BudgetExceeded) and _attribute(error, "resource") == "seconds"
 
 
 def _attribute(error: BaseException, name: str) -> object:
@@ -239,7 +257,7 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
 def _out_of_time(call: Call) -> AttemptFailed:
     """The failure of a step whose total_timeout passed while it waited for something other than its action."""
     call.ended = call.run.now()
-    late = StepTimeoutError(f"{call} with all its attempts", call.node.step.total_timeout or 0.0)
+    late = call.late()
     action = call.node.policy.fallback_action
     action = FailureAction.ABORT if action is FailureAction.CUSTOM else action
     return AttemptFailed(explain(call.run, call.node.name, late, len(call.attempts), call.index), action)
@@ -322,7 +340,7 @@ async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
     try:
         if node.output_contract is not None:
             output = await node.output_contract.validate_async(
-                output, node.output_subject, count_llm_call=run.meter.add
+                output, node.output_subject, count_llm_call=functools.partial(count_calls, call)
             )
         call.renew()
         accept(call, output)

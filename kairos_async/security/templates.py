@@ -22,17 +22,19 @@ class Template:
 
     Attributes:
         names: the placeholders, each once, in the order of their first use.
+        uses: the placeholders as often as they are used, in order.
 
     Raises:
         ConfigError: a brace is neither doubled nor part of a placeholder.
     """
 
-    __slots__ = ("_parts", "names")
+    __slots__ = ("_parts", "names", "uses")
 
     def __init__(self, text: str) -> None:
         self._parts = _parse(text)
         # Odd places are names, as in the result of re.split.
-        self.names: Final = tuple(dict.fromkeys(self._parts[1::2]))
+        self.uses: Final = tuple(self._parts[1::2])
+        self.names: Final = tuple(dict.fromkeys(self.uses))
 
     def __repr__(self) -> str:
         return f"<Template: {list(self.names)}>"

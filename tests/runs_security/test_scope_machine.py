@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kairos_async import ScopeError, StateError, StateStore, Step, StepContext, TaskGraph
+from kairos_async.account import Account
 from kairos_async.context import Scope, close_context, open_context
-from kairos_async.limits import Meter
 from kairos_async.plan import Node
 from kairos_async.security import Redactor
 from kairos_async.state import read_copy, store_copy
@@ -71,7 +71,7 @@ class Scopes(RuleBasedStateMachine):
         ]
         self.graph = TaskGraph(steps)
         self.store = StateStore(INPUTS)
-        self.services = SimpleNamespace(store=self.store, meter=Meter(), redactor=Redactor())
+        self.services = SimpleNamespace(store=self.store, account=Account("run", "w"), redactor=Redactor())
 
     @staticmethod
     def later(key: str, position: int, writes: list[frozenset[str] | None]) -> bool:
