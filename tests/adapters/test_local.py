@@ -25,7 +25,7 @@ SURE: dict[str, Any] = {"temperature": 0, "seed": 1}
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalServer]:
     """Run one server for all tests."""
-    with LocalServer(parallel=2, context=512) as made:
+    with shared_server(context=512) as made:
         yield made
 
 
@@ -76,7 +76,7 @@ async def test_nobody_else_can_use_it(server: LocalServer) -> None:
         await other.call("Hi")
 
 
-def test_a_step_that_asks_it() -> None:
+def test_a_step_that_asks_it(server: LocalServer) -> None:
     """`local` needs nothing else: the server starts with the first call and is shared by all that ask for the same."""
     settings: Any = {"context": 512, "max_tokens": 64, "options": SURE}
     steps = [Step("a", local("Name a colour.", **settings), output_contract=FORM)]
@@ -84,8 +84,7 @@ def test_a_step_that_asks_it() -> None:
     result = Workflow("w", steps).run_sync({})
     result.raise_for_status()
     assert result.llm_calls == 2
-    assert shared_server(context=512) is shared_server(context=512)
-    shared_server(context=512).stop()
+    assert shared_server(context=512) is server
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
@@ -111,11 +110,6 @@ def test_the_server_ends_with_its_parent() -> None:
     script += "s.start()\nprint(s._process.pid, flush=True)\nos._exit(1)\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     pid = int(done.stdout)
-    for _ in range(200):
-        if (
-            not Path(f"/proc/{pid}/status").exists()
-            or "Z" in Path(f"/proc/{pid}/status").read_text().split("State:")[1][:4]
-        ):
-            return
-        subprocess.run(["sleep", "0.05"], check=True)
-    pytest.fail("the server is still there")
+    deadline = time.monotonic() + 10
+    while running(pid):
+        assert time.monotonic() < deadline, "the server is still there"
