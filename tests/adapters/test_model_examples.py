@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from llmock.pytest_plugin import LLMock
 
 from kairos_async import WorkflowStatus
 from kairos_async.adapters.claude import ClaudeAdapter
-from kairos_async.adapters.local import LocalAdapter
+from kairos_async.adapters.local import LocalAdapter, shared_server
 from tests.adapters.providers import OPENAI
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -58,15 +56,21 @@ def test_which_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(which_model.model_of("openai", "gemini")) is LocalAdapter
 
 
-def test_triage_with_the_real_model() -> None:
-    """Two tickets: what the contracts stopped adds up with the attempts that were made."""
-    command = [sys.executable, str(EXAMPLES / "ticket_triage.py"), "--json", "--limit", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    found = json.loads(done.stdout)
-    assert found["report"]["tickets"] == 2
-    assert sum(found["report"]["moods"].values()) == 2
-    assert found["calls"] >= 2 + sum(found["stopped"].values())
-    assert len(found["report"]["complaints"]) >= found["mended"]
+def test_triage_with_the_real_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two tickets: the report has both, and what the contracts stopped adds up with the attempts that were made."""
+    triage = import_module("ticket_triage")
+    lines = triage.TICKETS.read_text("utf-8").splitlines()
+    tickets = [ticket for ticket in map(json.loads, lines) if ticket["id"] in ("56_6", "59_2")]
+    count = triage.Count(quiet=True)
+    result = triage.Triage(shared_server(context=512)).workflow(count).run_sync({"tickets": tickets})
+    triage.show(result, count)
+    shown = capsys.readouterr().out
+    assert "2 tickets: " in shown
+    items = [item for step in result.step_results.values() for item in step.items or ()]
+    failed = sum(len(item.attempts) - (item.status == "completed") for item in items)
+    assert sum(count.stopped.values()) <= failed
+    assert f"{sum(count.stopped.values())} answers stopped by contracts" in shown
+    assert count.calls == sum(len(item.attempts) for item in items) - shown.count("(for a person to read)")
 
 
 def test_tickets_have_a_licence() -> None:
