@@ -7,12 +7,19 @@ import json
 from typing import Any, cast
 
 import httpx
+import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from kairos_async import ModelQuotaError, ModelRateLimitError, ModelTruncatedError, ModelUnavailableError
+from kairos_async import (
+    ModelQuotaError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+    ModelTruncatedError,
+    ModelUnavailableError,
+)
 from kairos_async.adapters import Message, ModelRequest, StopReason, partial_json
 from kairos_async.adapters._errors import Origin, of_status, retry_after
 from kairos_async.adapters._http import Reply
@@ -225,3 +232,30 @@ async def test_a_stream_that_nobody_reads_on(provider: Provider) -> None:
         assert stream.text == "a"
     with pytest.raises(Exception, match="read to its end"):
         _ = stream.response
+
+
+@pytest.mark.usefixtures("keys")
+async def test_a_client_of_another_library(provider: Provider) -> None:
+    """One of httpx2 does the same, and its errors are understood by the names of their classes."""
+    answers: list[Any] = [
+        httpx2.Response(200, json=provider.answer("Yes.")),
+        httpx2.Response(200, content=b"".join(provider.events("Y", "es."))),
+        httpx2.ConnectTimeout("late"),
+    ]
+
+    def handler(_: httpx2.Request) -> httpx2.Response:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, httpx2.Response)
+        return answer
+
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(handler))
+    adapter = provider.adapter("m", client=client)
+    assert (await adapter.call("Is it?")).text == "Yes."
+    async with adapter.stream("Is it?") as stream:
+        assert [piece async for piece in stream] == ["Y", "es."]
+    with pytest.raises(ModelTimeoutError, match="no connection in time"):
+        await adapter.call("Is it?")
+    assert not client.is_closed
+    await client.aclose()
