@@ -175,6 +175,23 @@ async def test_a_sink_that_hangs_harms_nobody(sink: Any, when: str) -> None:
         hanging.released.set()
 
 
+async def test_a_step_that_keeps_the_loop_does_not_make_sinks_look_hung() -> None:
+    """However long: the sink was done in its thread, and the loop could not know."""
+    keeping = Keeping()
+
+    async def hog(ctx: StepContext) -> None:
+        await anyio.sleep(0.02)
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            pass
+
+    logger = RunLogger(sinks=[keeping], sink_timeout=0.1)
+    chain = [Step(f"s{i}", hog, depends_on=[f"s{i - 1}"] if i else []) for i in range(3)]
+    result = await run(*chain, hooks=[logger])
+    assert result.warnings == ()
+    assert keeping.events == list(logger.get_log().events)
+
+
 async def test_a_thread_that_hangs_is_not_joined_by_others() -> None:
     """The next run with the same sink gives it up at once, and uses it again when it came back."""
     hanging = Hanging()
