@@ -1,6 +1,6 @@
 """What watching costs: CPU time of the same run without and with logs, and how long logging keeps the event loop.
 
-    python -m benchmarks.observe [--rounds N] [--quick] [--json FILE]
+    python -m benchmarks.observe [--rounds N] [--only TEXT] [--quick] [--json FILE]
 
 CPU time is that of the whole process, worker threads that write included. The ways take turns in each round; a ratio is
 that of the fastest rounds, which is the steadier figure on a machine that others use too. Files go to a temporary
@@ -145,11 +145,13 @@ def row(result: dict[str, Any]) -> list[str]:
 
 
 async def measure_all(
-    steps: int, rounds: int, directory: Path, null: TextIO
+    chosen: Sequence[str], steps: int, rounds: int, directory: Path, null: TextIO
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Measure every workload, and the stalls."""
+    """Measure each workload whose name has one of the texts (all, if there are none), and the stalls."""
     costs = []
     for name in workloads(1):
+        if chosen and not any(text in name for text in chosen):
+            continue
         costs += await measure(name, steps, rounds, directory, null)
     return costs, await measure_stalls(steps // 2, min(rounds, 3), directory, null)
 
@@ -160,13 +162,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.observe", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, at least 1 (default: 5)")
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="workloads with this in their name")
     parser.add_argument("--quick", action="store_true", help="a tenth of the size and 3 rounds: a look, no figures")
     parser.add_argument("--json", metavar="FILE", help="write every time to FILE (-: standard output)")
     options = parser.parse_args(arguments)
     rounds = 3 if options.quick else max(1, options.rounds)
     steps = STEPS // 10 if options.quick else STEPS
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as null:
-        costs, stalls = asyncio.run(measure_all(steps, rounds, Path(folder), null))
+        costs, stalls = asyncio.run(measure_all(options.only, steps, rounds, Path(folder), null))
     facts = ", ".join(f"{key} {value}" for key, value in environment().items())
     print(table(f"CPU time of watched runs, least of {rounds} rounds ({facts})", COLUMNS, list(map(row, costs))))
     without, watched = (stall["least_s"] * 1e3 for stall in stalls)

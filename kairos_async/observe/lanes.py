@@ -27,6 +27,24 @@ _MOST: Final = 500
 """Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long."""
 
 
+_SLICES: Final = 10
+"""Parts in which a time limit is waited for."""
+
+
+async def wait_for(seconds: float, *events: anyio.Event) -> None:
+    """Wait until all the events are set, but no longer than so many seconds.
+
+    In parts: steps that keep the event loop for longer than the limit would else make every sink look as if it hung,
+    because the loop learns of the time that has passed before it learns of what a thread has done. So they use up one
+    part and not all of them.
+    """
+    for _ in range(_SLICES):
+        with anyio.move_on_after(seconds / _SLICES):
+            for event in events:
+                await event.wait()
+            return
+
+
 class Lane:
     """A sink's queue in one run.
 
@@ -196,8 +214,7 @@ class Lane:
             until = time.monotonic() + self._timeout
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._carry_out, call, outcome)
-                with anyio.move_on_after(self._timeout):
-                    await outcome.ended.wait()
+                await wait_for(self._timeout, outcome.ended)
                 # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
                 while outcome.in_thread and not outcome.ended.is_set() and time.monotonic() < until:
                     await anyio.lowlevel.checkpoint()

@@ -16,7 +16,7 @@ import structlog
 from kairos_async._types import JSONValue
 from kairos_async.events import Event, StepComplete, WorkflowComplete
 from kairos_async.exceptions import ConfigError, ExecutionError
-from kairos_async.observe.lanes import Lane, OnFull
+from kairos_async.observe.lanes import Lane, OnFull, wait_for
 from kairos_async.observe.levels import OUTPUT_FROM, LogLevel, shown_at
 from kairos_async.observe.runlog import COUNTED, RunLog, Tally
 from kairos_async.observe.targets import AnySink, Target
@@ -232,9 +232,7 @@ class _Logged:
         for lane in self.lanes:
             lane.close()
         until = time.monotonic() + seconds
-        with anyio.move_on_after(seconds):
-            for lane in self.lanes:
-                await lane.done.wait()
+        await wait_for(seconds, *(lane.done for lane in self.lanes))
         # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
         threads = [lane for lane in self.lanes if not lane.target.on_loop]
         while not all(lane.done.is_set() for lane in threads) and time.monotonic() < until:

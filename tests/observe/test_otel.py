@@ -279,7 +279,7 @@ async def test_a_thousand_runs_at_once_detach_nothing_where_it_was_not_attached(
         await anyio.sleep(1)
         seen.append((ctx.run_id, trace.get_current_span().get_span_context().trace_id))
 
-    workflow = Workflow("w", [Step("a", act), Step("b", act, depends_on=["a"])], hooks=[collected.hook])
+    workflow = Workflow("w", [Step("a", act)], hooks=[collected.hook])
 
     async def stream() -> None:
         async for _ in workflow.stream():
@@ -292,9 +292,9 @@ async def test_a_thousand_runs_at_once_detach_nothing_where_it_was_not_attached(
     assert caplog.records == []
     roots = {span.attributes["kairos.run.id"]: span.context.trace_id for span in collected.spans("invoke_workflow w")}  # type: ignore[index]
     assert len(roots) == len(set(roots.values())) == 1_000
-    assert len(seen) == 2_000
+    assert len(seen) == 1_000
     assert all(roots[run_id] == trace_id for run_id, trace_id in seen)
-    assert len(collected.spans()) == 5_000
+    assert len(collected.spans()) == 3_000
 
 
 async def test_without_an_sdk_nothing_happens() -> None:

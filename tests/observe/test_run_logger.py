@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 import structlog
 
-from kairos_async import ConfigError, EventLevel, LLMCall, Step, StepContext, Workflow, WorkflowComplete, context
+from kairos_async import ConfigError, Event, EventLevel, LLMCall, Step, StepContext, Workflow, WorkflowComplete, context
 from kairos_async.observe import (
     CallbackSink,
     ConsoleSink,
@@ -173,6 +173,26 @@ async def test_a_sink_that_hangs_harms_nobody(sink: Any, when: str) -> None:
     assert f"{sink.__name__} was not done" in result.warnings[0]
     if sink is Hanging:
         hanging.released.set()
+
+
+async def test_a_step_that_keeps_the_loop_does_not_make_sinks_look_hung() -> None:
+    """However long: the sink was done in its thread, and the loop could not know."""
+    kept: list[Event] = []
+
+    def slow(event: Event) -> None:
+        time.sleep(0.05)
+        kept.append(event)
+
+    async def hog(ctx: StepContext) -> None:
+        await anyio.sleep(0.02)  # until the sink is in a call
+        until = time.monotonic() + 0.8
+        while time.monotonic() < until:
+            pass  # the interpreter lets the sink's thread work in between
+
+    logger = RunLogger(sinks=[slow], sink_timeout=0.4)
+    result = await run(Step("a", hog), hooks=[logger])
+    assert result.warnings == ()
+    assert kept == list(logger.get_log().events)
 
 
 async def test_a_thread_that_hangs_is_not_joined_by_others() -> None:
