@@ -38,7 +38,6 @@ KEY_LINES = {
     ],
     "cli_workflow.py": [
         r"^└─ ● report  after count, limit$",
-        r"edges: 0 proven, 0 refuted, 2 unknown$",
         r"^{'longest': 'one two', 'words': 3}\nexit code 0$",
         r"words: expected a value >= 1, got integer\nexit code 1$",
         r"^kairos: --input has an object with the same key twice\.\nexit code 2$",
