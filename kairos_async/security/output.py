@@ -12,8 +12,14 @@ _CONTROL: Final = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff\\U000e0000-\\U000e0fff]"
 )
 _KEPT_IN_LINES: Final = frozenset("\n\t")
-_LINE_BREAKS: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
-_FORMULA: Final = re.compile(r"\A[\s\x00]*[=+\-@＝＋－＠\t\r|%]")
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))}
+"""Line breaks that only some readers know, other control characters, and lone surrogates, which no file takes."""
+_FORMULA: Final = re.compile(
+    "\\A"
+    "[\\s\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*"
+    "[=+\\-@＝＋－＠−\\t\\r|%]"
+)
+"""What begins a formula, also behind characters that a reader may drop, such as a byte order mark."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 
 
@@ -38,12 +44,12 @@ def json_line(data: JSONValue) -> str:
     """Return the data as JSON on one line, without the line feed that ends it.
 
     Nothing in the data can begin another line: also the line breaks that only some readers know (U+2028, U+2029)
-    and the control characters beyond ASCII are escaped.
+    and the control characters beyond ASCII are escaped, and so are lone surrogates.
 
     Raises:
         ValueError: a float is NaN or infinite, which JSON does not know.
     """
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_LINE_BREAKS)
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
 
 
 def csv_cell(value: JSONValue) -> str:

@@ -10,8 +10,13 @@ from typing import Final
 from kairos_async.exceptions import SecurityError
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$|clock\$)(?:\.|\Z)", re.IGNORECASE)
+_CONTROL: Final = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff]"
+)
+"""Also what is not seen, or turns the rest around, so that an ending in `.exe` is shown as one in `.pdf`."""
+_RESERVED: Final = re.compile(
+    r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$|clock\$)(?:\.|\Z)", re.IGNORECASE
+)
 _LONGEST_NAME: Final = 200
 """Characters. File systems allow 255 bytes; sinks add an ending of their own."""
 
@@ -49,8 +54,9 @@ def path_inside(path: str | os.PathLike[str], base_dir: str | os.PathLike[str]) 
     `O_NOFOLLOW` and `O_EXCL`.
 
     Raises:
-        SecurityError: the path is empty or absolute, has a `..`, a drive, a NUL or another control character, a name
-            that Windows reserves or that ends in a dot or space, or leads out of `base_dir` through a symbolic link.
+        SecurityError: the path is empty or absolute, has a `..`, a drive, a NUL, another control character or an
+            invisible one, a name that Windows reserves or that ends in a dot or space, or leads out of `base_dir`
+            through a symbolic link.
     """
     text = os.fspath(path)
     problem = _problem(text)
@@ -67,7 +73,7 @@ def _problem(text: str) -> str | None:
     windows = PureWindowsPath(text)
     parts = windows.parts
     checks = (
-        (_CONTROL.search(text), "has a NUL or another control character"),
+        (_CONTROL.search(text), "has a NUL, another control character or an invisible one"),
         (windows.drive or windows.root or PurePosixPath(text).is_absolute(), "is absolute"),
         (":" in text, "has a ':', which names a drive or a stream"),
         (".." in parts, "has a '..'"),

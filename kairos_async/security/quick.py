@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from itertools import chain
 from typing import Any, Final
 
 from kairos_async.security.keys import KeyMatcher
@@ -63,14 +62,18 @@ def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: l
 def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> list[Collection[Any]] | None:
     """The values of the containers of a level; None if a key, a name/value object or a pair needs a closer look."""
     if len(level) > _FEW:
-        dicts = [part for part in level if type(part) is dict]
-        lists = [part for part in level if type(part) is list]
-        names = set().union(*dicts)
-        if any(map(fact, names)) or any(len(part) == 2 and is_secret_pair(part, keys) for part in lists):
-            return None
-        if not VALUE_FIELDS.isdisjoint(names) and any(named_value(part, keys) for part in dicts):
-            return None
-        return [[*chain.from_iterable(map(dict.values, dicts)), *chain.from_iterable(lists)]]
+        names: set[Any] = set()
+        values: list[Any] = []
+        for part in level:
+            if type(part) is dict:
+                names.update(part)
+                values += part.values()
+            elif len(part) == 2 and is_secret_pair(part, keys):
+                return None
+            else:
+                values += part
+        is_named = not VALUE_FIELDS.isdisjoint(names) and any(named_value(p, keys) for p in level if type(p) is dict)
+        return None if is_named or any(map(fact, names)) else [values]
     opened: list[Collection[Any]] = []
     for part in level:
         if type(part) is dict:

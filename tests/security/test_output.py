@@ -55,6 +55,11 @@ def test_json_is_one_line_and_says_the_same(data: Any) -> None:
     assert json.loads(line) == data
 
 
+def test_a_lone_surrogate_can_be_written() -> None:
+    """As an escape: no encoding takes it as it is."""
+    assert json_line({"a": "\ud800"}).encode("utf-8") == b'{"a":"\\ud800"}'
+
+
 def test_nan_is_no_json() -> None:
     """A line with it would not be read back."""
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -70,6 +75,11 @@ def test_nan_is_no_json() -> None:
         (" \t=1", "' \t=1"),
         ("\r=1", "'\r=1"),
         ("＝1+1", "'＝1+1"),
+        ("−1+1", "'−1+1"),
+        ("\ufeff=1", "'\ufeff=1"),
+        ("\u200b\x1b=1", "'\u200b\x1b=1"),
+        ("\xad-1+2", "'\xad-1+2"),
+        ("\ufeffplain", "\ufeffplain"),
         ("-1+2", "'-1+2"),
         ("-5", "-5"),
         ("+1.5e3", "+1.5e3"),
