@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import concurrent_steps
+from tests.adapters.test_model_examples import INPUTS as MODEL_EXAMPLES
 from tests.test_licence_audit import broken, install
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -109,8 +110,9 @@ def run(name: str, *arguments: str | Path, exit_code: int = 0) -> subprocess.Com
 
 
 def test_every_example_is_tested() -> None:
-    """A new example needs its key lines above."""
-    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted(KEY_LINES)
+    """A new example needs its key lines above, or a test of its own."""
+    asking = {f"{name}.py" for name in [*MODEL_EXAMPLES, "which_model", "ticket_triage"]}
+    assert sorted(path.name for path in EXAMPLES.glob("*.py")) == sorted({*KEY_LINES, *asking})
 
 
 @pytest.mark.parametrize("name", KEY_LINES)

@@ -40,6 +40,7 @@ def own_key(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> str:
 FORM = Schema({"colour": Literal["red", "blue"], "sure": bool})
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_it_answers_streams_and_keeps_a_schema(server: LocalServer) -> None:
     """Text, usage, pieces, and JSON of exactly the form that was asked for."""
     adapter = server.adapter(max_tokens=64)
@@ -61,6 +62,7 @@ async def test_both_formats_of_its_server(server: LocalServer, own_key: str) -> 
     assert by_openai.usage.total_tokens == by_claude.usage.total_tokens
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_limits_and_wrong_requests(server: LocalServer) -> None:
     """Too short a limit, and a prompt that is longer than the context, are told as with any provider."""
     adapter = server.adapter()
