@@ -39,6 +39,7 @@ from kairos_async.adapters.model import (
     as_request,
     checked,
 )
+from kairos_async.context import outgoing_headers
 from kairos_async.contracts.contract import JSONSchema
 from kairos_async.contracts.judge import JudgeRequest
 from kairos_async.exceptions import ConfigError, ModelStopError
@@ -268,6 +269,7 @@ class HTTPAdapter(ABC):
             "accept-encoding": "identity",
             "user-agent": "kairos-async",
             **self._more_headers(),
+            **outgoing_headers(),
         }
         if self._key is not None:
             headers |= self._key_headers(self._key.reveal())
