@@ -17,7 +17,15 @@ from kairos_async.security.key_facts import ODD, KeyFacts, RunFacts, encodable, 
 from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, check_pattern
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.messages import clean_message
-from kairos_async.security.plain import as_plain, is_secret_pair, is_wrapped_secret, named_value, strings_in, type_name
+from kairos_async.security.plain import (
+    VALUE_FIELDS,
+    as_plain,
+    is_secret_pair,
+    is_wrapped_secret,
+    named_value,
+    strings_in,
+    type_name,
+)
 from kairos_async.security.quick import DEEPEST, is_plain
 from kairos_async.security.secrets import SHORTEST_TEXT, scrub
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
@@ -108,6 +116,8 @@ class Redactor:
             Whether `holds_secret`, asked before that; and with `shows` the value redacted, else None. One look at the
             value serves for all three.
         """
+        if not shows and not self._known.count and not self._keys[key] and self._is_flat(value):
+            return False, None
         texts = None if self._keys[key] else self._texts_of_plain(value)
         if texts is not None:
             text = "\n".join(texts)
@@ -117,6 +127,16 @@ class Redactor:
         found = self.holds_secret(value)
         self.register_sensitive_parts(value, key)
         return found, next(iter(self._dict({key: value}, {}, 0).values())) if shows else None
+
+    def _is_flat(self, value: object) -> bool:
+        """Whether the value is a leaf, or a dict of leaves with nothing to register: a fifth of the general look."""
+        if type(value) is not dict:
+            return type(value) in _LEAVES
+        keys = self._keys
+        for key, inner in value.items():
+            if keys[key] or type(inner) not in _LEAVES:
+                return False
+        return VALUE_FIELDS.isdisjoint(value)
 
     def holds_secret(self, value: JSONValue) -> bool:
         """Whether a registered secret is in the value, as a key or in a string, but not under a sensitive key."""
