@@ -180,5 +180,5 @@ async def test_the_work_for_one_step_does_not_grow_with_the_graph(graph: Callabl
         with counted_lines() as ran:
             await workflow.run()
         per_step.append((built[0] / size, ran[0] / size))
-    small, large = per_step
-    assert large == pytest.approx(small, rel=0.05)
+    for small, large in zip(*per_step, strict=True):
+        assert large <= small * 1.05
