@@ -14,7 +14,7 @@ from kairos_async.adapters._buckets import Bucket, RateLimit
 from kairos_async.adapters._rate_headers import told_limits
 from kairos_async.exceptions import ModelRateLimitError, ModelUnavailableError
 
-_SLOWER: Final = 0.8
+_SLOWER: Final = 0.9
 _SLOWEST: Final = 0.05
 _FASTER: Final = 0.2
 """A 429 takes the pace to so much of itself, down to the slowest; a period without one gives some of it back."""
