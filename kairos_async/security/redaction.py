@@ -30,6 +30,7 @@ from kairos_async.security.quick import DEEPEST, is_plain
 from kairos_async.security.secrets import SHORTEST_TEXT, scrub
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
 
+_LARGE: Final = 2**63
 _BIG: Final = 10**4000
 """Integers beyond cannot be written as JSON: Python refuses to print more than 4,300 digits."""
 _NON_FINITE: Final[dict[str, JSONValue]] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -116,27 +117,43 @@ class Redactor:
             Whether `holds_secret`, asked before that; and with `shows` the value redacted, else None. One look at the
             value serves for all three.
         """
-        if not shows and not self._known.count and not self._keys[key] and self._is_flat(value):
-            return False, None
-        texts = None if self._keys[key] else self._texts_of_plain(value)
+        known = self._known
+        if self._keys[key]:
+            texts = None
+        elif (texts := self._texts_of_flat(value)) is None:
+            texts = self._texts_of_plain(value)
         if texts is not None:
+            if not (shows or known.count):
+                return False, None
             text = "\n".join(texts)
-            if not (self._known.count and self._known.found_in(text)):
+            if not (known.count and known.found_in(text)):
                 is_clean = not shows or self._is_clean_text(text)
                 return False, value if is_clean else self._value(value, {}, 0)
         found = self.holds_secret(value)
         self.register_sensitive_parts(value, key)
         return found, next(iter(self._dict({key: value}, {}, 0).values())) if shows else None
 
-    def _is_flat(self, value: object) -> bool:
-        """Whether the value is a leaf, or a dict of leaves with nothing to register: a fifth of the general look."""
-        if type(value) is not dict:
-            return type(value) in _LEAVES
-        keys = self._keys
+    def _texts_of_flat(self, value: object) -> list[str] | None:
+        """The texts of a dict of leaves in which no key needs a closer look, None for anything else.
+
+        What `_texts_of_plain` says of it too, in a third of the time: most outputs are such dicts.
+        """
+        if type(value) is not dict or not VALUE_FIELDS.isdisjoint(value):
+            return None
+        facts = self._facts if self._facts.known_count == self._known.count else self._facts_now()
+        texts = []
         for key, inner in value.items():
-            if keys[key] or type(inner) not in _LEAVES:
-                return False
-        return VALUE_FIELDS.isdisjoint(value)
+            if facts[key]:
+                return None
+            kind = type(inner)
+            if kind is str:
+                texts.append(inner)
+            elif kind is float:
+                if inner - inner != 0.0:
+                    return None
+            elif kind is not bool and inner is not None and not (kind is int and -_LARGE < inner < _LARGE):
+                return None
+        return texts
 
     def holds_secret(self, value: JSONValue) -> bool:
         """Whether a registered secret is in the value, as a key or in a string, but not under a sensitive key."""
