@@ -20,10 +20,13 @@ _FEW: Final = 8
 """From this many values or containers on it pays to ask about all of them at once."""
 _NUMBERS: Final = frozenset({int, float})
 _IGNORED: Final = frozenset({type(None), bool})
+_SCALARS: Final = _NUMBERS | _IGNORED
 _KINDS: Final = _NUMBERS | _IGNORED | {str, dict, list}
 
 
-def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: list[str]) -> bool:
+def is_plain(
+    data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: list[str], *, stored: bool = False
+) -> bool:
     """Whether a dict or list is JSON data that only its texts could keep from passing as it is.
 
     It is not if it has a key of which `key_facts` is not 0, a secret in a name/value object or a pair, another type
@@ -35,6 +38,7 @@ def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: l
         key_facts: what is known of each key, 0 if nothing is wrong with it.
         keys: the matcher, for names that stand in values.
         texts: gets the strings inside the data.
+        stored: the data has been checked for the state: JSON can write all numbers in it.
 
     Raises:
         Exception: what the code of a key of a class of its own raised; OverflowError for an integer beyond all floats.
@@ -46,7 +50,7 @@ def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: l
         if opened is None:
             return False
         level = []
-        numbers: list[float] = []
+        numbers: list[float] | None = None if stored else []
         if not all([_sort(values, texts, numbers, level) for values in opened]):
             return False
         if numbers and not math.isfinite(sum(numbers, 0.0)):
@@ -87,12 +91,15 @@ def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> l
     return opened
 
 
-def _sort(values: Collection[Any], texts: list[str], numbers: list[float], containers: list[Any]) -> bool:
-    """Sort the values of a container by what has to be asked about them; whether all are of the types of JSON."""
+def _sort(values: Collection[Any], texts: list[str], numbers: list[float] | None, containers: list[Any]) -> bool:
+    """Sort the values of a container by what has to be asked about them; whether all are of the types of JSON.
+
+    Without a list for numbers, nothing is asked about them.
+    """
     if len(values) > _FEW:
         kinds = set(map(type, values))
-        for kind in kinds - _IGNORED:
-            target: list[Any] = texts if kind is str else numbers if kind in _NUMBERS else containers
+        for kind in kinds - (_SCALARS if numbers is None else _IGNORED):
+            target: list[Any] = texts if kind is str else containers if numbers is None or kind not in _NUMBERS else numbers
             target.extend(values if len(kinds) == 1 else [value for value in values if type(value) is kind])
         return kinds <= _KINDS
     for value in values:
@@ -100,7 +107,8 @@ def _sort(values: Collection[Any], texts: list[str], numbers: list[float], conta
         if kind is str:
             texts.append(value)
         elif kind is int or kind is float:
-            numbers.append(value)
+            if numbers is not None:
+                numbers.append(value)
         elif kind is dict or kind is list:
             containers.append(value)
         elif value is not None and kind is not bool:

@@ -111,7 +111,7 @@ class Redactor:
                 self.register(part)
 
     def take_in(self, value: JSONValue, key: str, *, shows: bool) -> tuple[bool, JSONValue]:
-        """Register what is sensitive in a value that is stored under the key.
+        """Register what is sensitive in a value that is stored under the key, and so has been checked for the state.
 
         Returns:
             Whether `holds_secret`, asked before that; and with `shows` the value redacted, else None. One look at the
@@ -121,7 +121,7 @@ class Redactor:
         if self._keys[key]:
             texts = None
         elif (texts := self._texts_of_flat(value)) is None:
-            texts = self._texts_of_plain(value)
+            texts = self._texts_of_plain(value, stored=True)
         if texts is not None:
             if not (shows or known.count):
                 return False, None
@@ -227,14 +227,14 @@ class Redactor:
         """Whether no rule finds anything in the text, and any output can encode it; known values aside."""
         return not self._keys.may_hold_secret(text) and (text.isascii() or encodable(text) is text)
 
-    def _texts_of_plain(self, data: object) -> list[str] | None:
+    def _texts_of_plain(self, data: object, *, stored: bool = False) -> list[str] | None:
         """Return all texts in JSON data in which no key or number needs a closer look; None for any other data."""
         if type(data) not in _CONTAINERS:
             return None
         facts = self._facts if self._facts.known_count == self._known.count else self._facts_now()
         texts: list[str] = []
         try:
-            return texts if is_plain(data, facts, self._keys, texts) else None
+            return texts if is_plain(data, facts, self._keys, texts, stored=stored) else None
         except Exception:
             return None  # an integer beyond all floats, or a key that is a string of a class of its own and raised
 
