@@ -99,7 +99,8 @@ def _sort(values: Collection[Any], texts: list[str], numbers: list[float] | None
     if len(values) > _FEW:
         kinds = set(map(type, values))
         for kind in kinds - (_SCALARS if numbers is None else _IGNORED):
-            target: list[Any] = texts if kind is str else containers if numbers is None or kind not in _NUMBERS else numbers
+            rest = containers if numbers is None or kind not in _NUMBERS else numbers
+            target: list[Any] = texts if kind is str else rest
             target.extend(values if len(kinds) == 1 else [value for value in values if type(value) is kind])
         return kinds <= _KINDS
     for value in values:
