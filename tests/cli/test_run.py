@@ -39,7 +39,7 @@ workflow = Workflow("good", [Step("chat", chat)])
 from kairos_async import FailurePolicy, Step, Workflow
 
 async def fail(ctx):
-    raise ValueError("no such thing in /root/private/place/file.txt")
+    raise ValueError("no such thing in /home/private/place/file.txt")
 
 workflow = Workflow("bad", [Step("fail", fail, failure_policy=FailurePolicy(max_retries=0))])
 """,
@@ -112,7 +112,7 @@ def test_a_failed_run_is_1(project: Path) -> None:
     assert done.returncode == 1
     assert json.loads(done.stdout)["error_message"] == "no such thing in file.txt"
     assert "Traceback" not in done.stderr
-    assert "/root" not in done.stdout + done.stderr
+    assert "/home" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
