@@ -28,6 +28,8 @@ from kairos_async.security import terminal_text
 
 _POLL = 0.25
 """Seconds between two looks at a log that is followed."""
+_LONGEST_LINE = 1 << 20
+"""Bytes without an end of line after which a file that is followed is taken for no log that has only begun."""
 _MOST_ITEMS = 10
 
 
@@ -193,14 +195,24 @@ def _size(path: str) -> int:
 
 
 def _readable(options: InspectOptions) -> RunLog | None:
-    """Return the log as it is now; None while its run has written nothing yet.
+    """Return the log as it is now; None while its run has not written a whole line yet.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it is no run log.
     """
+    begun = _has_line(options.log)  # asked first: it may grow while it is read
     try:
         return read_log(options.log, options.run_id)
     except ConfigError:
-        if os.path.isfile(options.log) and not _size(options.log):
+        if not begun:
             return None
         raise
+
+
+def _has_line(path: str) -> bool:
+    """Whether a whole line is there, or will never be: the file is none, or its first line is too long for an event."""
+    if not os.path.isfile(path):
+        return True
+    with open(path, "rb") as file:
+        head = file.read(_LONGEST_LINE)
+    return b"\n" in head or len(head) == _LONGEST_LINE

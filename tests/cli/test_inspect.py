@@ -180,6 +180,17 @@ def test_following_a_log(project: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert "✗ failed" in text
 
 
+def test_following_a_log_of_which_half_a_line_is_there(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The run has only begun to write it; a whole line that is no event is no log, and is not waited for."""
+    whole = b"".join(map(encode, troubled_run()[1]))
+    path = project / "begun.jsonl"
+    path.write_bytes(whole[:20])
+    threading.Timer(0.5, path.write_bytes, (whole,)).start()
+    assert "✗ failed" in shown(capfd, "inspect", "begun.jsonl", "--follow")
+    path.write_bytes(b"no log\n")
+    assert main(("inspect", "begun.jsonl", "--follow")) == 2
+
+
 TARGET = """
 from kairos_async import Schema, Step, Workflow
 from kairos_async import validators as v
