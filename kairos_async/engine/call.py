@@ -103,7 +103,7 @@ class Call(Scope):
         self.item = item
         self.number = 1
         self.index = index
-        self.attempts: list[Attempt] = []
+        self.attempts: tuple[Attempt, ...] = ()
         self.feedback: dict[str, JSONValue] | None = None
         self.output: JSONValue = None
         self.shown: JSONValue = None

@@ -168,14 +168,14 @@ class Fanout:
         self._starts[index] = started_ms
         self._durations[index] = duration_ms
         if status is StepStatus.SKIPPED and not call.attempts:
-            call.attempts.append(Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms))
+            call.attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
         if status is not StepStatus.COMPLETED or call.attempts:
             self._exceptional[index] = ItemOutcome(
                 index,
                 status,
                 duration_ms,
                 self.outputs[index],
-                tuple(call.attempts),
+                call.attempts,
                 failure.error_type if failure else None,
                 failure.error_message if failure else None,
                 started_ms,

@@ -81,7 +81,7 @@ async def _attempt_again(call: Call) -> None:
         failed = _note_failure(call, error, started)
     else:
         duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
-        call.attempts.append(Attempt(number, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms))
+        call.attempts += (Attempt(number, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
         return
     raise await _decide(call, failed)
 
@@ -112,7 +112,7 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
     duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
     delivered = was_cancelled(error)
     if delivered or call.run.stopping or cancel_pending():
-        call.attempts.append(Attempt(number, AttemptStatus.CANCELLED, duration_ms, started_ms=started_ms))
+        call.attempts += (Attempt(number, AttemptStatus.CANCELLED, duration_ms, started_ms=started_ms),)
         if delivered:
             raise error
         return None
@@ -124,7 +124,7 @@ def _note_failure(call: Call, error: BaseException, started: float) -> AttemptFa
     failure = explain(call.run, call.node.name, error, number, call.index, errors)
     status = AttemptStatus.TIMEOUT if failure.kind is FailureKind.TIMEOUT else AttemptStatus.FAILURE
     said = (failure.error_type, failure.error_message)
-    call.attempts.append(Attempt(number, status, duration_ms, *said, started_ms=started_ms))
+    call.attempts += (Attempt(number, status, duration_ms, *said, started_ms=started_ms),)
     call.feedback = _feedback(call, error, failure)
     if call.refused is not None and call.run.refused is not None:
         call.run.abort(failure)  # the budget of the run itself, which no policy of a step can extend
