@@ -112,7 +112,9 @@ class Scope:
         return self.run
 
 
-_open: Final[dict[StepContext, Scope]] = {}
+OPEN: Final[dict[StepContext, Scope]] = {}
+"""What each open context may reach. The engine puts a context in as its attempt begins, and takes it out as it ends:
+that is the end of all that the context, and the views taken from it, could do."""
 
 SPENDER: Final[contextvars.ContextVar[Services | None]] = contextvars.ContextVar("kairos_async_run", default=None)
 """The run in which the caller runs, be it as an action, a planner or a handler."""
@@ -140,19 +142,19 @@ def current_step() -> StepContext | None:
     the action starts.
     """
     context = CURRENT.get()
-    return context if context in _open else None
+    return context if context in OPEN else None
 
 
 def current_spender() -> Spender | None:
     """On whose account the caller makes model calls: of the attempt in which it runs, or of the run; None outside."""
     context = CURRENT.get()
-    return SPENDER.get() if context is None else _open.get(context, SPENDER.get())
+    return SPENDER.get() if context is None else OPEN.get(context, SPENDER.get())
 
 
 def current_urgency() -> tuple[float, int]:
     """Where the caller stands among those who want the same: its remaining path in seconds, its run's order."""
     context, run = CURRENT.get(), SPENDER.get()
-    scope = None if context is None else _open.get(context)
+    scope = None if context is None else OPEN.get(context)
     return (0.0 if scope is None else scope.node.remaining), (0 if run is None else run.order)
 
 
@@ -196,19 +198,9 @@ def holds_secret(data: JSONValue) -> bool:
     return redactor.redact(data) != data
 
 
-def open_context(context: StepContext, scope: Scope) -> None:
-    """Let the context reach what the scope grants, until `close_context`."""
-    _open[context] = scope
-
-
-def close_context(context: StepContext) -> None:
-    """End everything that the context, and the views taken from it, could do."""
-    del _open[context]
-
-
 def _scope(context: StepContext) -> Scope:
     # A subclass could say that it equals another step's context.
-    scope = _open.get(context) if type(context) is StepContext else None
+    scope = OPEN.get(context) if type(context) is StepContext else None
     if scope is None:
         raise StateError(
             f"The context of step {context.step_id!r}, attempt {context.attempt}, is closed: the attempt has ended. "

@@ -247,7 +247,7 @@ class Run:
 
         `index` is the position of the item if the unit is a foreach.
         """
-        slot = Slot(self, scope)
+        slot = Slot(self)
         rounds = 0
         with scope:
             try:
@@ -424,7 +424,8 @@ class Run:
     def _leave(self, name: str) -> None:
         self.active.pop(name, None)
         self.schedule.record(name)
-        self._note_end()
+        if self.shared:
+            self._note_end()
 
     def _note_end(self) -> None:
         if self.shared and not self.schedule.unended:

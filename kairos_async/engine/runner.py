@@ -91,14 +91,15 @@ def _commit(call: Call) -> bool:
 
     False if the run is over already: the action swallowed its cancellation.
     """
-    run = call.run
-    call.ended = run.now()
-    if run.stopping or call.ended >= run.deadline:
+    run, slot = call.run, call.slot
+    call.ended = ended = run.now()
+    if run.stopping or ended >= run.deadline:
         return False
-    if call.slot.cancelled():
+    if call.index is None:
+        if not call.skipped:
+            run.commit(call.node, call.output, call.output_size + call.size, call.written)
+    elif slot.item_scope is not None and slot.item_scope.cancel_called:
         return False
-    if call.index is None and not call.skipped:
-        run.commit(call.node, call.output, call.output_size + call.size, call.written)
     return True
 
 

@@ -29,6 +29,8 @@ class Workers:
     to the task that awaits `run`, and reaches the workers through `cancel`, in one way and never halfway.
     """
 
+    _stop: Callable[[], None]
+
     def __init__(self) -> None:
         self._scopes: dict[object, anyio.CancelScope] = {}
         self._held = self._awake = False
@@ -39,8 +41,8 @@ class Workers:
     async def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
         """Call `pump`, which starts workers, and return when all have ended, and those that they started.
 
-        `pump` is called again after each `wake`. `stop` is called if the caller is cancelled meanwhile, before the
-        workers are.
+        `pump` is called again after each `wake`. `stop` is called before the workers are cancelled, be it that one
+        raised or that the caller is cancelled.
 
         Raises:
             BaseException: the cancellation of the caller, or what a worker raised, once every worker has ended.
@@ -49,6 +51,7 @@ class Workers:
             await self._run(pump, stop)
 
     async def _run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
+        self._stop = stop
         try:
             pump()
             while self._scopes or self._held or self._awake:
@@ -59,16 +62,15 @@ class Workers:
                     self._awake = False
                     pump()
         except BaseException:
-            stop()
             await self._end()
             raise
         if self._errors:
             raise self._errors[0]
 
     async def _end(self) -> None:
+        self.cancel()
         with anyio.CancelScope(shield=True):
             while self._scopes:
-                self.cancel()
                 try:
                     await self._wait()
                 except anyio.get_cancelled_exc_class():
@@ -96,6 +98,7 @@ class Workers:
     def cancel(self) -> None:
         """Cancel every worker, and wait for no others."""
         self._held = False
+        self._stop()
         for scope in tuple(self._scopes.values()):
             scope.cancel()
         self._note_end()
@@ -123,9 +126,9 @@ class Workers:
         if self._awake or (not self._scopes and not self._held):
             self._ended.set()
 
-    async def _wait(self) -> None:
+    def _wait(self) -> Awaitable[object]:
         self._ended = anyio.Event()
-        await self._ended.wait()
+        return self._ended.wait()
 
 
 class LoopWorkers(Workers):
@@ -139,8 +142,8 @@ class LoopWorkers(Workers):
         self._waiting: Any = None
         self._new_scope, self._cancelled = _of_backend()
 
-    async def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
-        await self._run(pump, stop)
+    def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        return self._run(pump, stop)
 
     def start(self, work: Work, *arguments: object, name: str, context: contextvars.Context) -> None:
         scope = self._new_scope()
@@ -161,9 +164,9 @@ class LoopWorkers(Workers):
         if ended and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    async def _wait(self) -> None:
+    def _wait(self) -> Awaitable[object]:
         self._waiting = self._loop.create_future()
-        await self._waiting
+        return self._waiting  # type: ignore[no-any-return]
 
 
 @functools.cache
