@@ -39,7 +39,7 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.engine.tasks import Workers, clock_of, native_loop, workers_of
@@ -261,9 +261,10 @@ class Run:
                         await self._begin_fanout(node, node.foreach, slot)
                     else:
                         call = self._begin(node, slot)
-                        gave_up = await settle(call)
-                        if gave_up is not None or not self._completed(call):
-                            await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
+                        if await attempt(call, 1) and not call.skipped:
+                            self._complete(call)
+                        else:
+                            await self._settle(call, slot)
                     if (following := self._next_for(slot)) is None:
                         return
                     unit, index = following
@@ -359,17 +360,19 @@ class Run:
             call.bound(node.total_timeout, "step", node.step.budget)
         return call
 
-    def _completed(self, call: Call) -> bool:
-        """Record a step that completed at its first attempt, as nearly all do. False for every other outcome."""
-        if call.skipped or call.attempts:
-            return False
+    async def _settle(self, call: Call, slot: Slot) -> None:
+        """Record every other outcome, once there is one."""
+        gave_up = await recover(call) if call.attempts else None
+        await self._finish(call.node, step_result(self, call, gave_up), gave_up, slot)
+
+    def _complete(self, call: Call) -> None:
+        """Record a step that completed at its first attempt, as nearly all do."""
         name, started = call.node.name, call.started
         duration_ms = (call.ended - started) * 1000
         self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
         if self.hooks:
             announce_completed(self, name, duration_ms, 1, duration_ms, call.shown)
         self._leave(name)
-        return True
 
     async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:
         items = self.store.read(key, node.upstream)
