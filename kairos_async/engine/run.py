@@ -265,7 +265,7 @@ class Run:
                             self._complete(call)
                         else:
                             await self._settle(call, slot)
-                    if (following := self._next_for(slot)) is None:
+                    if (following := self._next_for(slot) or await self._rest(slot)) is None:
                         return
                     unit, index = following
                     rounds += 1
@@ -313,9 +313,24 @@ class Run:
         if isinstance(unit, Resume):
             unit.granted.set()
         else:
-            self._started += 1
-            self.workers.start(self._work, unit, index, name=unit.node.name, context=self.context.copy())
+            self._start(unit, index)
         return True
+
+    def _start(self, unit: Unit, index: int) -> None:
+        """Give a unit to a worker, a new one if none rests."""
+        self._started += 1
+        if (resting := self.workers.resting()) is None:
+            self.workers.start(self._work, unit, index, name=unit.node.name, context=self.context.copy())
+            return
+        future, slot = resting
+        slot.held = True
+        future.set_result((unit, index))
+
+    async def _rest(self, slot: Slot) -> tuple[Unit, int] | None:
+        """Wait until something is ready, without a slot. None for a worker that should end."""
+        slot.give_up()
+        future = self.workers.rest(slot) if slot.clean and not self.stopping else None
+        return None if future is None else await future
 
     def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it.

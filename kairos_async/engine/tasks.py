@@ -18,6 +18,10 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+_MOST_RESTING: Final = 32
+"""Workers that wait for what becomes ready next: waking one costs 3 us, where a new one costs 10. A graph of layers
+needs as many as it is wide; where thousands end together, most have nothing to wait for."""
+
 Work: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 """What a worker does. Its first argument is a scope, which it enters at once; only that scope cancels it."""
 
@@ -35,6 +39,7 @@ class Workers:
         self._scopes: dict[object, anyio.CancelScope] = {}
         self._held = self._awake = False
         self._errors: list[BaseException] = []
+        self._resting: list[tuple[Any, object]] = []
         self._group = anyio.create_task_group()
         self._ended = anyio.Event()
 
@@ -54,18 +59,28 @@ class Workers:
         self._stop = stop
         try:
             pump()
-            while self._scopes or self._held or self._awake:
+            while len(self._scopes) > len(self._resting) or self._held or self._awake:
                 if not self._awake:
                     await self._wait()
                 if self._awake:
                     await anyio.lowlevel.checkpoint()
                     self._awake = False
                     pump()
+            await self._dismiss()
         except BaseException:
             await self._end()
             raise
         if self._errors:
             raise self._errors[0]
+
+    async def _dismiss(self) -> None:
+        """Let the workers end that rest: there is no more work."""
+        for future, _ in self._resting:
+            if not future.done():
+                future.set_result(None)
+        self._resting.clear()
+        while self._scopes:
+            await self._wait()
 
     async def _end(self) -> None:
         self.cancel()
@@ -95,9 +110,22 @@ class Workers:
             del self._scopes[scope]
             self._note_end()
 
+    def rest(self, slot: object) -> Any:
+        """A future for what the calling worker, of this slot, goes on with. None if it should rather end."""
+        return None
+
+    def resting(self) -> Any:
+        """A worker that rests, as its future and its slot; None if there is none. It rests no longer."""
+        while self._resting:
+            future, slot = self._resting.pop()
+            if not future.done():
+                return future, slot
+        return None
+
     def cancel(self) -> None:
         """Cancel every worker, and wait for no others."""
         self._held = False
+        self._resting.clear()
         self._stop()
         for scope in tuple(self._scopes.values()):
             scope.cancel()
@@ -123,7 +151,7 @@ class Workers:
         self.cancel()
 
     def _note_end(self) -> None:
-        if self._awake or (not self._scopes and not self._held):
+        if self._awake or (len(self._scopes) <= len(self._resting) and not self._held):
             self._ended.set()
 
     def _wait(self) -> Awaitable[object]:
@@ -139,6 +167,7 @@ class LoopWorkers(Workers):
         self._scopes = {}
         self._held = self._awake = False
         self._errors = []
+        self._resting = []
         self._waiting: Any = None
         self._new_scope, self._cancelled = _of_backend()
 
@@ -151,6 +180,14 @@ class LoopWorkers(Workers):
         self._scopes[task] = scope
         task.add_done_callback(self._done, context=context)
 
+    def rest(self, slot: object) -> Any:
+        # The last one that is busy ends the run, at once.
+        if len(self._resting) >= _MOST_RESTING or len(self._scopes) - len(self._resting) <= 1:
+            return None
+        future = self._loop.create_future()
+        self._resting.append((future, slot))
+        return future
+
     def _done(self, task: Any) -> None:
         del self._scopes[task]
         if task.cancelled():
@@ -160,7 +197,7 @@ class LoopWorkers(Workers):
         self._note_end()
 
     def _note_end(self) -> None:
-        ended = self._awake or (not self._scopes and not self._held)
+        ended = self._awake or (len(self._scopes) <= len(self._resting) and not self._held)
         if ended and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
