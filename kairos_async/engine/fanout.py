@@ -98,7 +98,8 @@ class Fanout:
         self._next += 1
         self._running += 1
         self._queued = False
-        self.offer()
+        if self._running < self._limit:
+            self.offer()
         return index
 
     @property
@@ -126,7 +127,8 @@ class Fanout:
             self._note(call, StepStatus.CANCELLED, None)
         else:
             self._record(call, gave_up)
-        self.offer()
+        if not self._queued:
+            self.offer()
         return self._running == 0 and (self.stopped or self._ended == len(self.items))
 
     async def _settle_or_stop(self, call: Call, scopes: set[anyio.CancelScope]) -> GaveUp | None:
