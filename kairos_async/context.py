@@ -8,20 +8,18 @@ beyond their attempt are therefore dead, not by a check that could be forgotten 
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
-
-import structlog
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, overload
 
 from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.account import Account, Spender, count_calls
 from kairos_async.events import Event, EventLevel, Hook
 from kairos_async.exceptions import BudgetExceeded, ScopeError, StateError
+from kairos_async.logs import bound_logger
 from kairos_async.reservation import Reservation, reserve_call
-from kairos_async.security import Redactor, sanitize_exception
+from kairos_async.security import Redactor
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
@@ -261,7 +259,7 @@ class StepContext:
         """A structlog logger bound to run, workflow, step, attempt and item. What it is given is redacted first."""
         scope = _scope(self)
         if scope.log is None:
-            scope.log = _bound_logger(scope)
+            scope.log = bound_logger(_log_facts(scope), scope.run.redactor)
         return scope.log
 
     def count_llm_calls(self, n: int = 1) -> None:
@@ -469,41 +467,3 @@ def _log_facts(scope: Scope) -> dict[str, Any]:
     run = scope.run
     facts = {"run_id": run.run_id, "workflow": run.workflow, "step": scope.node.name, "attempt": scope.number}
     return facts if scope.index is None else {**facts, "item": scope.index}
-
-
-def _bound_logger(scope: Scope) -> Any:
-    """The host's own structlog configuration with redaction put in twice; nothing is configured for the host.
-
-    First, before anything of the host's sees the line; and again before its last processor, which renders, because
-    others add to the line: context variables that a step has bound, or the exception that is being handled.
-    """
-    config = structlog.get_config()
-    redactor = scope.run.redactor
-    bound = _log_facts(scope)
-
-    def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        if not isinstance(event, Mapping):
-            return event  # rendered before the last processor, out of what was redacted
-        plain = {**event, **bound}
-        plain.pop("stack_info", None)
-        error = _logged_exception(plain.pop("exc_info", None))
-        if error is not None:
-            plain["exception"] = ": ".join(sanitize_exception(error, redactor))
-        return cast(dict[str, Any], redactor.redact(plain))
-
-    *before, last = config["processors"] or [redact]
-    logger = structlog.wrap_logger(
-        config["logger_factory"]("kairos_async"),
-        processors=[redact, *before, redact, last],
-        wrapper_class=config["wrapper_class"],
-        context_class=config["context_class"],
-    )
-    return logger.bind(**bound)
-
-
-def _logged_exception(exc_info: object) -> BaseException | None:
-    """The exception that a log call means by `exc_info`: an exception, a triple, or True for the one being handled."""
-    if isinstance(exc_info, tuple) and len(exc_info) == 3:
-        exc_info = exc_info[1]
-    found = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
-    return found if isinstance(found, BaseException) else None
