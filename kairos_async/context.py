@@ -76,10 +76,8 @@ class Services(Spender, Protocol):
 
     endings: list[Ending]
 
-    def emit(
-        self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue], *, clean: bool = False
-    ) -> None:
-        """Build the event and give it to the hooks. `clean`: the data hold nothing that could be a secret."""
+    def emit(self, kind: type[Event], step: str | None, level: EventLevel, data: dict[str, JSONValue]) -> None:
+        """Redact the data, build the event, and give it to the hooks."""
 
 
 class Scope:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import ClassVar, Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from kairos_async._types import JSONValue
 
@@ -23,15 +23,38 @@ class EventLevel(enum.StrEnum):
     WARN = "warn"
     ERROR = "error"
 
+    __hash__ = str.__hash__  # that of an enum is a function in Python, and takes 0.2 us
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Event:
+
+INFO: Final = EventLevel.INFO
+"""For those who tell of events: to look up a member of an enum takes 0.1 us."""
+
+
+Facts: TypeAlias = tuple[str, int, int, str | None, EventLevel, Mapping[str, JSONValue]]
+"""The fields of an event, in order; its moment in nanoseconds since 1970."""
+
+
+class _Kept:
+    """Where an event has its fields: in one tuple.
+
+    With a slot for each, and the moment as a datetime from the start, making an event took 1.0 us; it takes 0.3. And
+    who writes many events, such as a log, takes the fields out in one go.
+    """
+
+    __slots__ = ("facts",)
+    facts: Facts
+
+
+@dataclass(frozen=True, init=False)
+class _Event(_Kept):
     """What every event has.
 
     `sequence` counts the events of one run from 1 without gaps. `timestamp` is in UTC. `step_id` is None for events
     of the run as a whole. Each type adds nothing but its `event_type`, as a class attribute: a dataclass of its own for
     each would cost a millisecond of every import.
     """
+
+    __slots__ = ()
 
     run_id: str
     sequence: int
@@ -49,18 +72,29 @@ class _Event:
         level: EventLevel,
         data: Mapping[str, JSONValue],
     ) -> None:
-        # What a frozen dataclass would generate goes through object.__setattr__ and takes three times as long.
-        _set_run_id(self, run_id)
-        _set_sequence(self, sequence)
-        _set_timestamp(self, timestamp)
-        _set_step_id(self, step_id)
-        _set_level(self, level)
-        _set_data(self, data)
+        moment = (timestamp - EPOCH) // timedelta(microseconds=1) * 1000
+        set_facts(self, (run_id, sequence, moment, step_id, level, data))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.run_id, self.sequence, self.timestamp, self.step_id, self.level, self.data)
 
 
-_set_run_id, _set_sequence, _set_timestamp, _set_step_id, _set_level, _set_data = (
-    vars(_Event)[name].__set__ for name in ("run_id", "sequence", "timestamp", "step_id", "level", "data")
-)
+def _field(position: int) -> property:
+    return property(lambda event: event.facts[position])
+
+
+def _timestamp(event: _Event) -> datetime:
+    return EPOCH + timedelta(microseconds=event.facts[2] // 1000)
+
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Set here because a dataclass would take them for the defaults of its fields.
+for _position, _name in enumerate(("run_id", "sequence", "timestamp", "step_id", "level", "data")):
+    setattr(_Event, _name, property(_timestamp) if _name == "timestamp" else _field(_position))
+
+set_facts: Final = vars(_Kept)["facts"].__set__
+"""Gives an event that `object.__new__` made its fields: so the engine makes events, in two thirds of the time."""
 
 
 class WorkflowStart(_Event):

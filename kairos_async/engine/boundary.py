@@ -11,7 +11,7 @@ from kairos_async.context import StepContext
 from kairos_async.contracts import Contract, feedback
 from kairos_async.contracts.dump import small_size
 from kairos_async.engine.call import Call
-from kairos_async.events import EventLevel, ValidationComplete, ValidationFail, ValidationStart
+from kairos_async.events import INFO, EventLevel, ValidationComplete, ValidationFail, ValidationStart
 from kairos_async.exceptions import SecurityError, ValidationError
 from kairos_async.flow import SecretOutput
 from kairos_async.state import store_copy
@@ -40,13 +40,22 @@ def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int
     subject = call.node.output_subject if boundary == "output" else call.node.input_subject
     if not call.run.hooks:
         return contract.validate(data, subject)
-    facts = _begin_check(call, contract, boundary, attempt)
+    emitter = call.run.emitter
+    facts = _facts(call, contract, boundary, attempt)
+    # What `say` does, without its frame and for most loggers without a copy: 0.5 us of a check that takes 3.
+    if (tell := emitter.tell[ValidationStart]) is None:
+        emitter.pass_over()
+    else:
+        tell(call.node.name, INFO, {**facts})
     try:
         valid = contract.validate(data, subject)
     except ValidationError as error:
         _tell_failure(call, facts, error)
         raise
-    call.run.emit(ValidationComplete, call.node.name, EventLevel.INFO, facts, clean=True)
+    if (tell := emitter.tell[ValidationComplete]) is None:
+        emitter.pass_over()
+    else:
+        tell(call.node.name, INFO, facts)
     return valid
 
 
@@ -56,26 +65,20 @@ async def check_async(call: Call, contract: Contract, data: Any, boundary: str, 
     count = partial(count_calls, call)
     if not call.run.hooks:
         return await contract.validate_async(data, subject, count_llm_call=count)
-    facts = _begin_check(call, contract, boundary, attempt)
+    facts = _facts(call, contract, boundary, attempt)
+    call.run.emitter.say(ValidationStart, call.node.name, INFO, {**facts})
     try:
         valid = await contract.validate_async(data, subject, count_llm_call=count)
     except ValidationError as error:
         _tell_failure(call, facts, error)
         raise
-    call.run.emit(ValidationComplete, call.node.name, EventLevel.INFO, facts, clean=True)
+    call.run.emitter.say(ValidationComplete, call.node.name, INFO, facts)
     return valid
 
 
-def _begin_check(call: Call, contract: Contract, boundary: str, attempt: int) -> dict[str, JSONValue]:
-    """Emit the event before a validation; return what the one after it says."""
-    run = call.run
-    facts: dict[str, JSONValue] = {
-        "contract": run.emitter.label(contract.name),
-        "boundary": boundary,
-        "attempt": attempt,
-    }
-    run.emit(ValidationStart, call.node.name, EventLevel.INFO, {**facts}, clean=True)
-    return facts
+def _facts(call: Call, contract: Contract, boundary: str, attempt: int) -> dict[str, JSONValue]:
+    """What the events of a validation say."""
+    return {"contract": call.run.emitter.labels[contract.name], "boundary": boundary, "attempt": attempt}
 
 
 def _tell_failure(call: Call, facts: dict[str, JSONValue], error: ValidationError) -> None:

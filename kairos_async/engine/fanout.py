@@ -17,7 +17,7 @@ from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
 from kairos_async.engine.slots import Slot
-from kairos_async.events import EventLevel, ItemComplete, ItemFail
+from kairos_async.events import INFO, EventLevel, ItemComplete, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.failure import Failure, FailureAction, FailureKind, ForeachPolicy
 from kairos_async.outcomes import Attempt, AttemptStatus, ItemOutcome, ItemOutcomes, StepStatus
@@ -195,7 +195,10 @@ class Fanout:
             "attempt_ms": call.attempts[-1].duration_ms if call.attempts else duration_ms,
         }
         if status is StepStatus.COMPLETED:
-            self.run.emit(ItemComplete, self.node.name, EventLevel.INFO, data, clean=True)
+            if (tell := self.run.emitter.tell[ItemComplete]) is None:
+                self.run.emitter.pass_over()
+            else:
+                tell(self.node.name, INFO, data)
             return
         data["status"] = status.value
         data["error_type"] = failure.error_type if failure else None

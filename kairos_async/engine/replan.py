@@ -111,7 +111,7 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         removed_names: list[JSONValue] = [run.redactor.text(name) for name in record.removed]
         added_names: list[JSONValue] = [run.redactor.text(name) for name in record.added]
         facts: dict[str, JSONValue] = {"number": number, "removed": removed_names, "added": added_names}
-        run.emit(PlanReplaced, node.name, EventLevel.WARN, facts, clean=True)
+        run.emitter.say(PlanReplaced, node.name, EventLevel.WARN, facts)
     run.active.pop(node.name, None)
     run.adopt(graph, record)
     return True

@@ -43,7 +43,7 @@ from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recove
 from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.engine.tasks import Workers, clock_of, native_loop, workers_of
-from kairos_async.events import EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
+from kairos_async.events import INFO, EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import BudgetExceeded, StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.flow import SecretOutput
@@ -176,7 +176,7 @@ class Run:
                 "steps": len(self.graph),
                 "inputs": [self.redactor.text(key) for key in self.store.snapshot()],
             }
-            self.emit(WorkflowStart, None, EventLevel.INFO, facts, clean=True)
+            self.emitter.say(WorkflowStart, None, EventLevel.INFO, facts)
             status = self._close(WorkflowStatus.FAILED) if self._hook_broke() else await self._execute()
         return workflow_result(self, WorkflowStatus.FAILED if self._hook_broke() else status)
 
@@ -252,7 +252,8 @@ class Run:
         with scope:
             try:
                 while not self.stopping:
-                    if self.emitter.brakes and await self.emitter.held_back():
+                    if self.emitter.brakes and self.emitter.is_full():
+                        await self.emitter.drain()
                         continue
                     if isinstance(unit, Fanout):
                         if await unit.run_item(index, slot):
@@ -368,8 +369,10 @@ class Run:
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
-            facts: dict[str, JSONValue] = {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]}
-            self.emit(StepStart, node.name, EventLevel.INFO, facts, clean=True)
+            if (tell := self.emitter.tell[StepStart]) is None:
+                self.emitter.pass_over()
+            else:
+                tell(node.name, INFO, {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]})
         call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
             call.bound(node.total_timeout, "step", node.step.budget)

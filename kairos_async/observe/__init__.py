@@ -4,8 +4,8 @@ from kairos_async.observe.configure import configure_logging as configure_loggin
 from kairos_async.observe.file_sinks import FileSink as FileSink
 from kairos_async.observe.file_sinks import JSONLinesSink as JSONLinesSink
 from kairos_async.observe.levels import LogLevel as LogLevel
+from kairos_async.observe.logged import SinkError as SinkError
 from kairos_async.observe.logger import RunLogger as RunLogger
-from kairos_async.observe.logger import SinkError as SinkError
 from kairos_async.observe.processors import LogContext as LogContext
 from kairos_async.observe.processors import add_step_context as add_step_context
 from kairos_async.observe.processors import bind_run_context as bind_run_context

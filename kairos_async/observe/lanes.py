@@ -8,12 +8,13 @@ for each event. What a sink does, or fails to do, stays in its lane.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Literal, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
+from kairos_async.engine.inbox import Inbox
 from kairos_async.events import Event, WorkflowComplete
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception
@@ -23,7 +24,7 @@ OnFull: TypeAlias = Literal["wait", "drop"]
 
 _PAUSE: Final = 0.05
 """Seconds in which events come up before the sink is called again."""
-_MOST: Final = 500
+_MOST: Final = 2_000
 """Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long."""
 
 
@@ -45,8 +46,20 @@ async def wait_for(seconds: float, *events: anyio.Event) -> None:
             return
 
 
+class Source(Protocol):
+    """Where the events of a run come from."""
+
+    inbox: Inbox
+
+    def collect(self) -> None:
+        """Queue for the lanes what has come up."""
+
+    def take_for(self, lane: Lane) -> tuple[list[Event], int]:
+        """What is queued for a lane, and how many events were dropped before."""
+
+
 class Lane:
-    """A sink's queue in one run.
+    """A sink's queue in one run. What is queued changes under the lock of its source only.
 
     Attributes:
         begun: set when the sink knows of the run, or is broken.
@@ -58,9 +71,9 @@ class Lane:
     """
 
     __slots__ = (
-        *("_after", "_before", "_closing", "_final", "_pending", "_redactor", "_room", "_scope", "_size", "_threshold"),
+        *("_after", "_before", "_closing", "_final", "_idle", "_pending", "_redactor", "_room", "_scope", "_size"),
         *(
-            "_call_under_way",
+            "_source",
             "_timeout",
             "_wait",
             "_wake",
@@ -74,8 +87,11 @@ class Lane:
         ),
     )
 
-    def __init__(self, target: Target, size: int, on_full: OnFull, timeout: float, redactor: Redactor) -> None:
+    def __init__(
+        self, target: Target, size: int, on_full: OnFull, timeout: float, redactor: Redactor, source: Source
+    ) -> None:
         self.target = target
+        self._source = source
         self.begun = anyio.Event()
         self.done = anyio.Event()
         self.broken = False
@@ -89,28 +105,49 @@ class Lane:
         self._pending: list[Event] = []
         self._before = self._after = 0  # dropped before the first of those pending, and after the last of them
         self._final: Event | None = None  # the final event, if it found the queue full
-        self._threshold = 1
+        self._idle = False
         self._closing = False
         self._scope = anyio.CancelScope(shield=True)
         self._wake = anyio.Event()
         self._room = anyio.Event()
 
-    def offer(self, event: Event) -> None:
-        """Queue an event. Does not wait: whoever can should `drain()` before it goes on."""
-        pending = self._pending
-        if len(pending) >= self._size and not self._wait:
-            self._offer_to_full(event)
+    @property
+    def room(self) -> int:
+        """How many events may still be queued."""
+        return max(0, self._size - len(self._pending))
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Queue events. Does not wait: whoever can should `drain()` before it goes on."""
+        if self.broken:
+            self.lost += len(events)
             return
-        pending.append(event)
-        if len(pending) >= self._threshold:
+        room = len(events) if self._wait else self.room
+        self._pending += events[:room]
+        left = len(events) - room
+        if left > 0:
+            if type(events[-1]) is WorkflowComplete:
+                self._final = events[-1]  # how a run ended is not dropped
+                left -= 1
+            self._after += left
+            self.dropped += left
+
+    def wake_if_idle(self) -> None:
+        """Look whether there is something, if nothing was there before."""
+        if self._idle:
             self._wake.set()
 
-    def _offer_to_full(self, event: Event) -> None:
-        if type(event) is WorkflowComplete:
-            self._final = event  # how a run ended is not dropped
-        else:
-            self._after += 1
-            self.dropped += 1
+    def wake_if_much(self) -> None:
+        """Do not wait for more, if so much is queued already."""
+        if len(self._pending) >= self._size // 2:
+            self._wake.set()
+
+    def take(self) -> tuple[list[Event], int]:
+        """Take out what is queued, and how many events were dropped before."""
+        events, self._pending = self._pending, []
+        dropped, self._before, self._after = self._before, self._after, 0
+        if not events and self._final is not None:
+            events, self._final = [self._final], None
+        return events, dropped
 
     @property
     def full(self) -> bool:
@@ -164,15 +201,20 @@ class Lane:
 
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
+        self._source.collect()
         if not self._pending and self._final is None and not self._closing:
-            self._threshold = 1
+            self._idle = True
             self._wake = anyio.Event()
+            self._source.inbox.rest()
             await self._wake.wait()
+            self._idle = False
+            self._source.collect()
         return bool(self._pending) or self._final is not None
 
     async def _deliver(self) -> None:
         """Give the sink what is there, then let something come up."""
-        events, dropped = self._take()
+        events, dropped = self._source.take_for(self)
+        self._make_room()
         start = 0
         try:
             while start < len(events) and not self.broken:
@@ -181,22 +223,13 @@ class Lane:
                 self.lost += outcome.errors
         finally:
             self.lost += len(events) - start
-        self._threshold = max(1, self._size // 2)
-        if not self._closing and len(self._pending) < self._threshold:
+        if not self._closing and len(self._pending) < self._size // 2:
             self._wake = anyio.Event()
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
 
     async def _give(self, events: list[Event], dropped: int) -> Outcome:
         return await self._call(lambda outcome: self.target.emit(outcome, events, dropped))
-
-    def _take(self) -> tuple[list[Event], int]:
-        events, self._pending = self._pending, []
-        dropped, self._before, self._after = self._before, self._after, 0
-        if not events and self._final is not None:
-            events, self._final = [self._final], None
-        self._make_room()
-        return events, dropped
 
     def _make_room(self) -> None:
         self._room.set()

@@ -7,15 +7,17 @@ dropped before it, with their number.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from pydantic import AwareDatetime, TypeAdapter
 from pydantic_core import SchemaSerializer, core_schema
 
 from kairos_async._types import JSONValue
-from kairos_async.events import Event, EventLevel
+from kairos_async.events import EPOCH, Event, EventLevel
 
 SCHEMA_VERSION: Final = 1
 """Of a line and of a whole log; grows when a reader of the old form would misread the new one."""
@@ -68,37 +70,51 @@ def encode(event: Event, dropped: int = 0) -> bytes:
 def encode_all(events: Sequence[Event], dropped: int = 0) -> bytes:
     """The events as lines. `dropped` others came before the first of them."""
     # Put together by hand: serialising each event as a dict takes three times as long, and a busy run writes nothing
-    # else. What the events of a run share is worked out once.
-    run_id, run = "", b'""'
-    parts: list[bytes] = []
-    for event in events:
-        if event.run_id != run_id:
-            run_id, run = event.run_id, _json(event.run_id)
-        parts += (
-            _HEADS[event.event_type],
-            run,
-            b',"sequence":%d,"timestamp":' % event.sequence,
-            _json(event.timestamp),
-            b',"step_id":',
-            _json(event.step_id),
-            _LEVELS[event.level],
-            _json(event.data),
-            b',"dropped":%d}\n' % dropped if dropped else b"}\n",
-        )
-        dropped = 0
-    lines = b"".join(parts)
-    if not lines.isascii() or b"\x7f" in lines:
-        lines = lines.decode("utf-8").translate(_UNSAFE).encode("utf-8")
-    return lines
+    # else. What the events of a run share is worked out once, and the time of day once a second.
+    lines: list[str] = []
+    run_id, heads, clock, second = "", _HEADS, "", -_SECOND
+    for event, said in zip(events, _data_of(events), strict=True):
+        run, sequence, moment, step, level, _ = event.facts
+        if run != run_id:
+            run_id, escaped = run, _text(run)
+            heads = {kind: f'{head}{escaped},"sequence":' for kind, head in _HEADS.items()}
+        micros = moment // 1_000
+        if not second <= micros < second + _SECOND:
+            second = micros - micros % _SECOND
+            clock = (EPOCH + timedelta(microseconds=second)).isoformat()[:19]
+        name = "null" if step is None else _text(step)
+        head, rank = heads[type(event)], _LEVELS[level]
+        lines.append(f'{head}{sequence},"timestamp":"{clock}.{micros - second:06d}Z","step_id":{name}{rank}{said}}}\n')
+    if dropped and lines:
+        lines[0] = f'{lines[0][:-2]},"dropped":{dropped}}}\n'
+    text = "".join(lines)
+    if not text.isascii() or "\x7f" in text:
+        text = text.translate(_UNSAFE)
+    return text.encode()
 
 
+def _data_of(events: Sequence[Event]) -> list[str]:
+    """The data of each event as JSON, in one call of the encoder: half the time of a call for each."""
+    data: list[object] = [_BETWEEN] * (2 * len(events) - 1)
+    data[::2] = [event.facts[5] for event in events]
+    parts = _json(data).decode()[1:-1].split(_SPLIT)
+    if len(parts) == len(events):
+        return parts
+    return [_json(event.data).decode() for event in events]  # somebody's data has what stands between ours
+
+
+_BETWEEN: Final = "\0"
+_SPLIT: Final = ',"\\u0000",'
+_SECOND: Final = 1_000_000
 _json: Final = SchemaSerializer(core_schema.any_schema(), {"ser_json_inf_nan": "strings"}).to_json
 """JSON of anything that JSON has a form for. Faster than `pydantic_core.to_json` with the same option."""
+_text: Final[Callable[[str], str]] = json.encoder.encode_basestring_ascii
+"""JSON of a string."""
 
-_HEADS: Final = {
-    tag: b'{"schema_version":%d,"event_type":"%s","run_id":' % (SCHEMA_VERSION, tag.encode()) for tag in KINDS
+_HEADS: Final[dict[type[Any], str]] = {
+    kind: f'{{"schema_version":{SCHEMA_VERSION},"event_type":"{tag}","run_id":' for tag, kind in KINDS.items()
 }
-_LEVELS: Final = {level: b',"level":"%s","data":' % level.value.encode() for level in EventLevel}
+_LEVELS: Final = {level: f',"level":"{level.value}","data":' for level in EventLevel}
 
 
 class Read(NamedTuple):

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import cast, get_args
+from typing import get_args
 
 import anyio
-import anyio.lowlevel
 import structlog
 
-from kairos_async._types import JSONValue
-from kairos_async.events import Event, StepComplete, WorkflowComplete
-from kairos_async.exceptions import ConfigError, ExecutionError
-from kairos_async.observe.lanes import Lane, OnFull, wait_for
-from kairos_async.observe.levels import OUTPUT_FROM, LogLevel, shown_at
-from kairos_async.observe.runlog import COUNTED, RunLog, Tally
+from kairos_async.events import Event
+from kairos_async.exceptions import ConfigError
+from kairos_async.observe.lanes import Lane, OnFull
+from kairos_async.observe.levels import OUTPUT_FROM, LogLevel
+from kairos_async.observe.logged import Logged, Showing
+from kairos_async.observe.runlog import COUNTED, RunLog
 from kairos_async.observe.targets import AnySink, Target
+from kairos_async.observe.wording import shown_at
 from kairos_async.security import Redactor
-
-
-class SinkError(ExecutionError):
-    """A sink could not log a run, or not all of it. `required` says whether the run fails for it."""
-
-    def __init__(self, message: str, *, required: bool) -> None:
-        self.required = required
-        super().__init__(message)
 
 
 class RunLogger:
@@ -82,17 +72,18 @@ class RunLogger:
         if type(sink_timeout) not in (int, float) or not 0 < sink_timeout < float("inf"):
             raise ConfigError(f"sink_timeout={sink_timeout!r} must be a number of seconds above 0.")
         self.verbosity = LogLevel(verbosity)
-        self._shown = shown_at(self.verbosity)
-        self.kinds = self._shown | COUNTED
+        shown = shown_at(self.verbosity)
+        self.kinds = shown | COUNTED
         self.outputs = OUTPUT_FROM in self.verbosity.up_to()
         self._targets = [Target(sink) for sink in sinks]
         self._redactor = Redactor(sensitive_keys) if sensitive_keys else None
+        self._showing = Showing(shown, self.outputs, self._redactor)
         self._queue_size = queue_size
         self._on_full: OnFull = on_full
         self._sink_timeout = sink_timeout
         self._keep_events = keep_events
-        self._runs: dict[str, _Logged] = {}
-        self._ended: deque[_Logged] = deque()
+        self._runs: dict[str, Logged] = {}
+        self._ended: deque[Logged] = deque()
         self._kept = 0
 
     def __call__(self, event: Event) -> None:
@@ -100,39 +91,27 @@ class RunLogger:
         run = self._runs.get(event.run_id)
         if run is None:
             run = self._begin(event.run_id)
-        kind = type(event)
-        if kind in COUNTED:
-            run.tally.add(event)
-        if kind not in self._shown:
-            return
-        if kind is WorkflowComplete:
-            event = _with(event, {**event.data, "summary": run.tally.told()})
-        elif kind is StepComplete and not self.outputs and "output" in event.data:
-            event = _with(event, {key: value for key, value in event.data.items() if key != "output"})
-        if self._redactor is not None:
-            event = _with(event, cast(dict[str, JSONValue], self._redactor.redact(event.data)))
-        run.events.append(event)
-        run.shown += 1
-        for lane in run.lanes:
-            lane.offer(event)
+        run.take(event)
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[Brake | None]:
+    async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[Logged]:
         """Open the sinks for a run, and write all that is queued at its end."""
         run = self._begin(run_id)
         raised: BaseException | None = None
         if self._targets:
             redactor = self._redactor or Redactor()
-            run.lanes = [
-                Lane(target, self._queue_size, self._on_full, self._sink_timeout, redactor) for target in self._targets
+            lanes = [
+                Lane(target, self._queue_size, self._on_full, self._sink_timeout, redactor, run)
+                for target in self._targets
             ]
+            run.open_lanes(lanes, waits=self._on_full == "wait")
         try:
             async with anyio.create_task_group() as tasks:
                 for lane in run.lanes:
                     tasks.start_soon(lane.work, run_id, workflow)
                 try:
                     if not await run.is_refused():
-                        yield Brake(run.lanes) if run.lanes and self._on_full == "wait" else None
+                        yield run
                 except BaseException as error:  # raised again below: a task group would make a group of it
                     raised = error
                 with anyio.CancelScope(shield=True):
@@ -162,98 +141,16 @@ class RunLogger:
             raise ConfigError("This logger has logged no run yet." if run_id is None else f"No log of run {run_id!r}.")
         return run.log()
 
-    def _begin(self, run_id: str) -> _Logged:
-        run = self._runs[run_id] = _Logged(run_id, self._keep_events)
+    def _begin(self, run_id: str) -> Logged:
+        run = self._runs[run_id] = Logged(run_id, self._keep_events, self._showing)
         return run
 
-    def _end(self, run: _Logged) -> None:
+    def _end(self, run: Logged) -> None:
         """Count the run among those that have ended, and forget the oldest of these if they are too many."""
+        run.collect()
         self._ended.append(run)
         self._kept += len(run.events)
         while self._kept > self._keep_events and len(self._ended) > 1:
             oldest = self._ended.popleft()
             self._kept -= len(oldest.events)
             self._runs.pop(oldest.run_id, None)
-
-
-class Brake:
-    """Tells the engine when the queue of a sink is full, and lets it wait."""
-
-    __slots__ = ("_lanes",)
-
-    def __init__(self, lanes: Sequence[Lane]) -> None:
-        self._lanes = lanes
-
-    @property
-    def full(self) -> bool:
-        """Whether the run should wait."""
-        return any(lane.full for lane in self._lanes)
-
-    async def drain(self) -> None:
-        """Wait until there is room."""
-        for lane in self._lanes:
-            await lane.drain()
-
-
-class _Logged:
-    """What a logger keeps of one run. `shown` counts the events that its verbosity shows."""
-
-    __slots__ = ("events", "lanes", "run_id", "shown", "tally")
-
-    def __init__(self, run_id: str, keep: int) -> None:
-        self.run_id = run_id
-        self.tally = Tally()
-        self.events: deque[Event] = deque(maxlen=keep)
-        self.shown = 0
-        self.lanes: list[Lane] = []
-
-    def log(self) -> RunLog:
-        """What is known of the run."""
-        return RunLog(
-            run_id=self.run_id,
-            workflow_name=self.tally.workflow,
-            status=self.tally.status,
-            events=tuple(self.events),
-            summary=self.tally.summary(),
-            dropped=self.shown - len(self.events),
-        )
-
-    async def is_refused(self) -> bool:
-        """Whether a sink without which the run does not count cannot be opened."""
-        for lane in self.lanes:
-            if lane.target.required:
-                await lane.begun.wait()
-                if lane.problem is not None:
-                    return True
-        return False
-
-    async def finish(self, seconds: float) -> None:
-        """Let the sinks take what is left, and give up those that take longer."""
-        for lane in self.lanes:
-            lane.close()
-        until = time.monotonic() + seconds
-        await wait_for(seconds, *(lane.done for lane in self.lanes))
-        # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
-        threads = [lane for lane in self.lanes if not lane.target.on_loop]
-        while not all(lane.done.is_set() for lane in threads) and time.monotonic() < until:
-            await anyio.lowlevel.checkpoint()
-        for lane in self.lanes:
-            if not lane.done.is_set():
-                lane.give_up()
-        for lane in self.lanes:
-            await lane.done.wait()
-
-    def problems(self) -> list[SinkError]:
-        """What the sinks could not do, an error for each."""
-        return [
-            SinkError(f"{lane.target.name} {problem}", required=lane.target.required)
-            for lane in self.lanes
-            if (problem := lane.describe_problem()) is not None
-        ]
-
-
-def _with(event: Event, data: dict[str, JSONValue]) -> Event:
-    """The event with other data."""
-    if data is event.data:
-        return event
-    return dataclasses.replace(event, data=data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -124,25 +124,27 @@ class Tally:
         status: RUNNING until the final event.
         counts: of `RunSummary`, by field.
         durations_ms: of the steps that have ended.
+        outputs: whether an event had the output of its step.
     """
 
-    __slots__ = ("counts", "durations_ms", "status", "workflow")
+    __slots__ = ("counts", "durations_ms", "outputs", "status", "workflow")
 
     def __init__(self) -> None:
         self.workflow = ""
         self.status = WorkflowStatus.RUNNING
         self.counts: defaultdict[str, Any] = defaultdict(int)
         self.durations_ms: dict[str, float] = {}
+        self.outputs = False
 
-    def add(self, event: Event) -> None:
-        """Count one event."""
-        kind = type(event)
-        counted = _COUNTED.get(kind)
-        if counted is not None:
-            self.counts[counted] += 1
-        note = _NOTED.get(kind)
-        if note is not None:
-            note(self, event)
+    def add_all(self, events: Iterable[Event], kinds: Mapping[type[Any], int]) -> None:
+        """Count the events, of which there are so many of each kind."""
+        for kind, number in kinds.items():
+            if counted := _COUNTED.get(kind):
+                self.counts[counted] += number
+        noted = _NOTED
+        for event in events:
+            if (note := noted.get(type(event))) is not None:
+                note(self, event)
 
     def summary(self) -> RunSummary:
         """The counts so far."""
@@ -159,8 +161,11 @@ class Tally:
 
     def note_step(self, event: Event) -> None:
         """Take over how long a step took."""
-        if event.step_id is not None:
-            self.durations_ms[event.step_id] = _number(event.data, "duration_ms")
+        _, _, _, step, _, data = event.facts
+        if step is not None:
+            self.durations_ms[step] = _number(data, "duration_ms")
+        if "output" in data:
+            self.outputs = True
 
     def note_call(self, event: Event) -> None:
         """Add up what a model call used."""
@@ -227,8 +232,7 @@ def log_of(run_id: str, events: Iterable[Event], *, dropped: int = 0, unread: in
     """The log that these events of one run make."""
     kept = tuple(events)
     tally = Tally()
-    for event in kept:
-        tally.add(event)
+    tally.add_all(kept, Counter(map(type, kept)))
     return RunLog(
         run_id=run_id,
         workflow_name=tally.workflow,

@@ -12,7 +12,8 @@ import structlog
 
 from kairos_async.events import Event, EventLevel, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe.wording import in_words, raw_words
+from kairos_async.observe.wording import SHOWN
+from kairos_async.security import terminal_text
 
 _RESET: Final = "\x1b[0m"
 _COLORS: Final = {
@@ -46,7 +47,7 @@ class ConsoleSink:
         self._stream = stream
         self._color = color
         self._runs: set[str] = set()
-        self._second = -1
+        self._milli = -1
         self._clock = ""
 
     def __repr__(self) -> str:
@@ -60,14 +61,14 @@ class ConsoleSink:
         """Write a line for each event of a run, and one for those that were dropped before them."""
         stream = self._stream or sys.stderr
         color = wants_color(stream) if self._color is None else self._color
-        lines = [f"... {dropped} events were dropped\n"] if dropped else []
+        lines = [f"... {dropped} events were dropped"] if dropped else []
         for event in events:
             if type(event) is WorkflowStart:
                 self._runs.add(event.run_id)
             lines.append(self._line(event, color))
             if type(event) is WorkflowComplete:
                 self._runs.discard(event.run_id)
-        text = "".join(lines)
+        text = "\n".join(lines) + "\n"
         encoding = getattr(stream, "encoding", None) or "utf-8"
         if not text.isascii():
             text = text.encode(encoding, "backslashreplace").decode(encoding)
@@ -81,24 +82,26 @@ class ConsoleSink:
         """Do nothing: the stream belongs to others."""
 
     def _line(self, event: Event, color: bool) -> str:
-        word, subject, text = raw_words(event)
-        when = self._time(event.timestamp)
-        line = f"{when}  {word:<7} {subject}  {text}"
-        if not line.isprintable():
-            word, subject, text = in_words(event)
-            line = f"{when}  {word:<7} {subject}  {text}"
+        run_id, _, moment, step, _, data = event.facts
+        _, word, say = SHOWN[type(event)]
+        subject, text = say(step or "", data)
+        if not subject.isprintable() or not text.isprintable():
+            subject, text = terminal_text(subject), terminal_text(text)
+        if moment // 1_000_000 != self._milli:
+            self._tell_time(moment // 1_000_000)
+        more = f"  {text}" if text else ""
         if color:
-            line = f"{when}  {_COLORS[word]}{word:<7} {subject}{_RESET}  {text}"
-        if len(self._runs) > 1:
-            line = f"{event.run_id[:8]}  {line}"
-        return line.rstrip() + "\n"
+            return f"{self._prefix(run_id)}{self._clock}  {_COLORS[word]}{word:<7} {subject}{_RESET}{more}"
+        return f"{self._prefix(run_id)}{self._clock}  {word:<7} {subject}{more}"
 
-    def _time(self, moment: datetime) -> str:
-        """The local time of day. Working it out costs as much as the rest of a line: once a second is enough."""
-        second = int(moment.timestamp())
-        if second != self._second:
-            self._second, self._clock = second, moment.astimezone().strftime("%H:%M:%S.")
-        return f"{self._clock}{moment.microsecond // 1000:03d}"
+    def _prefix(self, run_id: str) -> str:
+        return f"{run_id[:8]}  " if len(self._runs) > 1 else ""
+
+    def _tell_time(self, milli: int) -> None:
+        """Set the local time of day: once for all lines of a millisecond, because it costs as much as a line."""
+        self._milli = milli
+        moment = datetime.fromtimestamp(milli // 1000)
+        self._clock = f"{moment:%H:%M:%S}.{milli % 1000:03d}"
 
 
 def wants_color(stream: TextIO) -> bool:

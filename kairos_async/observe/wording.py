@@ -1,10 +1,10 @@
-"""Events in words: one line for a person, without anything that a terminal would take for a command."""
+"""The one table of what a logger shows: each type of event with the level from which on, and its line for a person."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from kairos_async.events import (
     Event,
@@ -25,10 +25,16 @@ from kairos_async.events import (
     WorkflowComplete,
     WorkflowStart,
 )
+from kairos_async.observe.levels import LogLevel
+from kairos_async.pictures.portrait import duration_text
 from kairos_async.security import terminal_text
 
 _LONGEST: Final = 300
 """Characters of one value that are shown."""
+
+
+Said: TypeAlias = tuple[str, str]
+"""What an event happened to, and more; either holds whatever the data hold."""
 
 
 class Line(NamedTuple):
@@ -39,26 +45,29 @@ class Line(NamedTuple):
     text: str
 
 
+class Shown(NamedTuple):
+    """How a type of event is shown: from which level on, with which word, and what is said of the step by the data."""
+
+    least: LogLevel
+    word: str
+    say: Callable[[str, Mapping[str, Any]], Said]
+
+
+def shown_at(level: LogLevel) -> frozenset[type[Any]]:
+    """The types of event that a logger of this level shows."""
+    levels = level.up_to()
+    return frozenset(kind for kind, shown in SHOWN.items() if shown.least in levels)
+
+
 def in_words(event: Event) -> Line:
     """The event as the parts of a line, safe to print."""
-    return Line(*map(terminal_text, raw_words(event)))
-
-
-def raw_words(event: Event) -> Line:
-    """The event as the parts of a line, which hold whatever its data hold."""
-    return _WORDS[type(event)](event, event.data)
+    _, word, say = SHOWN[type(event)]
+    return Line(word, *map(terminal_text, say(event.step_id or "", event.data)))
 
 
 def duration(milliseconds: object) -> str:
-    """A duration as people write it: `0.3 ms`, `41 ms`, `1.27 s`, `3 min 5 s`."""
-    if not isinstance(milliseconds, int | float):
-        return "?"
-    if milliseconds < 1_000:
-        return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
-    if milliseconds < 60_000:
-        return f"{milliseconds / 1_000:.2f} s"
-    minutes, seconds = divmod(round(milliseconds / 1_000), 60)
-    return f"{minutes} min {seconds} s"
+    """A duration as people write it; `?` for what is none, as in a file that somebody else wrote."""
+    return duration_text(milliseconds) if isinstance(milliseconds, int | float) else "?"
 
 
 def counted(number: object, noun: str) -> str:
@@ -71,14 +80,10 @@ def shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
 
-def _step(event: Event) -> str:
-    return event.step_id or ""
-
-
-def _item(event: Event, key: str) -> str:
+def _item(step: str, data: Mapping[str, Any], key: str) -> str:
     """The step, with the item's position if the event tells one."""
-    position = event.data.get(key)
-    return _step(event) if position is None else f"{_step(event)}[{position}]"
+    position = data.get(key)
+    return step if position is None else f"{step}[{position}]"
 
 
 def _listed(data: Mapping[str, Any], key: str) -> list[Any]:
@@ -92,117 +97,115 @@ def _error(data: Mapping[str, Any]) -> str:
     return shortened(f"{kind}: {message}" if message else str(kind))
 
 
-def _workflow_start(event: Event, data: Mapping[str, Any]) -> Line:
+def _workflow_start(step: str, data: Mapping[str, Any]) -> Said:
     given = ", ".join(map(str, _listed(data, "inputs"))) or "none"
-    return Line("run", str(data.get("workflow")), f"{counted(data.get('steps'), 'step')}, inputs: {shortened(given)}")
+    return str(data.get("workflow")), f"{counted(data.get('steps'), 'step')}, inputs: {shortened(given)}"
 
 
-def _step_start(event: Event, data: Mapping[str, Any]) -> Line:
-    return Line("start", _step(event), counted(data["items"], "item") if "items" in data else "")
+def _step_start(step: str, data: Mapping[str, Any]) -> Said:
+    return step, counted(data["items"], "item") if "items" in data else ""
 
 
-def _step_complete(event: Event, data: Mapping[str, Any]) -> Line:
+def _step_complete(step: str, data: Mapping[str, Any]) -> Said:
     attempts = data.get("attempts")
     text = duration(data.get("duration_ms"))
     if isinstance(attempts, int) and attempts > 1:
         text += f", {attempts} attempts"
     if "output" in data:
         text += f" -> {shortened(json.dumps(data['output'], ensure_ascii=False))}"
-    return Line("done", _step(event), text)
+    return step, text
 
 
-def _step_fail(event: Event, data: Mapping[str, Any]) -> Line:
+def _step_fail(step: str, data: Mapping[str, Any]) -> Said:
     attempts = data.get("attempts")
     tried = f" after {counted(attempts, 'attempt')}" if attempts else ""
-    return Line(
-        "FAIL", _step(event), f"{_error(data)} ({duration(data.get('duration_ms'))}{tried}; then: {data.get('action')})"
-    )
+    return (step, f"{_error(data)} ({duration(data.get('duration_ms'))}{tried}; then: {data.get('action')})")
 
 
-def _step_retry(event: Event, data: Mapping[str, Any]) -> Line:
+def _step_retry(step: str, data: Mapping[str, Any]) -> Said:
     delay = data.get("delay_s")
     pause = f"in {duration(delay * 1000)}" if isinstance(delay, int | float) and delay else "at once"
-    return Line("retry", _item(event, "item"), f"attempt {data.get('attempt')}: {_error(data)}; again {pause}")
+    return _item(step, data, "item"), f"attempt {data.get('attempt')}: {_error(data)}; again {pause}"
 
 
-def _step_skip(event: Event, data: Mapping[str, Any]) -> Line:
-    return Line("skip", _step(event), shortened(str(data.get("reason"))))
+def _step_skip(step: str, data: Mapping[str, Any]) -> Said:
+    return step, shortened(str(data.get("reason")))
 
 
-def _step_cancel(event: Event, data: Mapping[str, Any]) -> Line:
-    return Line("cancel", _step(event), f"{shortened(str(data.get('reason')))} ({duration(data.get('duration_ms'))})")
+def _step_cancel(step: str, data: Mapping[str, Any]) -> Said:
+    return step, f"{shortened(str(data.get('reason')))} ({duration(data.get('duration_ms'))})"
 
 
-def _item_complete(event: Event, data: Mapping[str, Any]) -> Line:
+def _item_complete(step: str, data: Mapping[str, Any]) -> Said:
     text = f"{duration(data.get('duration_ms'))}, {data.get('done')} of {data.get('total')}"
-    return Line("item", _item(event, "index"), text)
+    return _item(step, data, "index"), text
 
 
-def _item_fail(event: Event, data: Mapping[str, Any]) -> Line:
+def _item_fail(step: str, data: Mapping[str, Any]) -> Said:
     what = _error(data) if data.get("error_type") else str(data.get("status"))
-    return Line("FAIL", _item(event, "index"), f"{what} ({data.get('done')} of {data.get('total')})")
+    return _item(step, data, "index"), f"{what} ({data.get('done')} of {data.get('total')})"
 
 
 def _boundary(data: Mapping[str, Any]) -> str:
     return f"{data.get('boundary')} against {shortened(str(data.get('contract')))}"
 
 
-def _validation_start(event: Event, data: Mapping[str, Any]) -> Line:
-    return Line("check", _step(event), _boundary(data))
+def _validation_start(step: str, data: Mapping[str, Any]) -> Said:
+    return step, _boundary(data)
 
 
-def _validation_complete(event: Event, data: Mapping[str, Any]) -> Line:
-    return Line("valid", _step(event), _boundary(data))
+def _validation_complete(step: str, data: Mapping[str, Any]) -> Said:
+    return step, _boundary(data)
 
 
-def _validation_fail(event: Event, data: Mapping[str, Any]) -> Line:
+def _validation_fail(step: str, data: Mapping[str, Any]) -> Said:
     broken = [error for error in _listed(data, "errors") if isinstance(error, dict)]
     rules = "; ".join(f"{error.get('field') or 'the whole'}: expected {error.get('expected')}" for error in broken[:5])
     more = f" (and {len(broken) - 5} more)" if len(broken) > 5 else ""
-    return Line("invalid", _step(event), f"{_boundary(data)}: {shortened(rules)}{more}")
+    return step, f"{_boundary(data)}: {shortened(rules)}{more}"
 
 
-def _llm_call(event: Event, data: Mapping[str, Any]) -> Line:
+def _llm_call(step: str, data: Mapping[str, Any]) -> Said:
     usage = data.get("usage")
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     used = f", {counted(tokens, 'token')}" if tokens is not None else ""
     what = f"{data.get('provider')} {data.get('model')}: {data.get('outcome')}"
-    return Line("model", _item(event, "item"), f"{shortened(what)}, {duration(data.get('latency_ms'))}{used}")
+    return _item(step, data, "item"), f"{shortened(what)}, {duration(data.get('latency_ms'))}{used}"
 
 
-def _llm_delta(event: Event, data: Mapping[str, Any]) -> Line:
-    return Line("text", _item(event, "item"), shortened(json.dumps(data.get("text"), ensure_ascii=False)))
+def _llm_delta(step: str, data: Mapping[str, Any]) -> Said:
+    return _item(step, data, "item"), shortened(json.dumps(data.get("text"), ensure_ascii=False))
 
 
-def _replan(event: Event, data: Mapping[str, Any]) -> Line:
+def _replan(step: str, data: Mapping[str, Any]) -> Said:
     removed, added = (", ".join(map(str, _listed(data, key))) or "nothing" for key in ("removed", "added"))
-    return Line("replan", f"#{data.get('number')}", f"out: {shortened(removed)}; in: {shortened(added)}")
+    return f"#{data.get('number')}", f"out: {shortened(removed)}; in: {shortened(added)}"
 
 
-def _workflow_complete(event: Event, data: Mapping[str, Any]) -> Line:
+def _workflow_complete(step: str, data: Mapping[str, Any]) -> Said:
     text = f"{data.get('status')} in {duration(data.get('duration_ms'))}"
     if data.get("llm_calls"):
         text += f", {counted(data['llm_calls'], 'model call')}"
     if data.get("error_type"):
         text += f"; {_error(data)}"
-    return Line("end", "", text)
+    return "", text
 
 
-_WORDS: Final[dict[type[Any], Callable[[Event, Mapping[str, Any]], Line]]] = {
-    WorkflowStart: _workflow_start,
-    StepStart: _step_start,
-    StepComplete: _step_complete,
-    StepFail: _step_fail,
-    StepRetry: _step_retry,
-    StepSkip: _step_skip,
-    StepCancel: _step_cancel,
-    ItemComplete: _item_complete,
-    ItemFail: _item_fail,
-    ValidationStart: _validation_start,
-    ValidationComplete: _validation_complete,
-    ValidationFail: _validation_fail,
-    LLMCall: _llm_call,
-    LLMDelta: _llm_delta,
-    PlanReplaced: _replan,
-    WorkflowComplete: _workflow_complete,
+SHOWN: Final[Mapping[type[Any], Shown]] = {
+    WorkflowStart: Shown(LogLevel.MINIMAL, "run", _workflow_start),
+    StepFail: Shown(LogLevel.MINIMAL, "FAIL", _step_fail),
+    ValidationFail: Shown(LogLevel.MINIMAL, "invalid", _validation_fail),
+    WorkflowComplete: Shown(LogLevel.MINIMAL, "end", _workflow_complete),
+    StepStart: Shown(LogLevel.NORMAL, "start", _step_start),
+    StepComplete: Shown(LogLevel.NORMAL, "done", _step_complete),
+    StepRetry: Shown(LogLevel.NORMAL, "retry", _step_retry),
+    StepSkip: Shown(LogLevel.NORMAL, "skip", _step_skip),
+    StepCancel: Shown(LogLevel.NORMAL, "cancel", _step_cancel),
+    ItemFail: Shown(LogLevel.NORMAL, "FAIL", _item_fail),
+    ValidationComplete: Shown(LogLevel.NORMAL, "valid", _validation_complete),
+    LLMCall: Shown(LogLevel.NORMAL, "model", _llm_call),
+    PlanReplaced: Shown(LogLevel.NORMAL, "replan", _replan),
+    ItemComplete: Shown(LogLevel.VERBOSE, "item", _item_complete),
+    ValidationStart: Shown(LogLevel.VERBOSE, "check", _validation_start),
+    LLMDelta: Shown(LogLevel.VERBOSE, "text", _llm_delta),
 }

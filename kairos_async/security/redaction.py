@@ -193,6 +193,11 @@ class Redactor:
             text = scrub(text, self._keys, None)
         return text if text.isascii() else encodable(text)
 
+    @property
+    def names(self) -> KeyFacts:
+        """What is known of names from code: one that is not `ODD` is what `name` makes of it."""
+        return self._facts.shared
+
     def name(self, name: str) -> str:
         """Return what `text` does for a name from code, such as a step's, by a look-up; a run's values aside."""
         return name if self._facts.shared[name] != ODD else self.text(name)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -16,7 +20,6 @@ from kairos_async import (
     Step,
     StepComplete,
     StepContext,
-    StepStart,
     Workflow,
     WorkflowComplete,
     context,
@@ -47,17 +50,19 @@ async def test_a_hook_gets_the_kinds_that_it_wants() -> None:
 async def test_what_no_hook_wants_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the engine, nor when something is reported from inside a step."""
 
-    def refuse(self: object, *args: object) -> None:
-        raise AssertionError("built")
+    built: list[type[Event]] = []
 
-    for kind in (StepStart, LLMCall):
-        monkeypatch.setattr(kind, "__init__", refuse)
+    def counting(kind: type[Event]) -> Event:
+        built.append(kind)
+        return object.__new__(kind)
+
+    monkeypatch.setattr("kairos_async.engine.emit.new_event", counting)
 
     async def act(ctx: StepContext) -> None:
         context.report(ctx, LLMCall, EventLevel.INFO, {"model": "m"})
 
     result = await run(Step("a", act), hooks=[Choosy(WorkflowComplete)])
-    assert (result.status, result.warnings) == ("complete", ())
+    assert (result.status, built) == ("complete", [WorkflowComplete])
 
 
 async def test_outputs_are_copied_only_for_hooks_that_want_them() -> None:
@@ -75,10 +80,17 @@ async def test_outputs_are_copied_only_for_hooks_that_want_them() -> None:
 def test_an_event_is_made_by_position_or_name() -> None:
     """As any dataclass, and equal then."""
     names = ("run_id", "sequence", "timestamp", "step_id", "level", "data")
-    values: tuple[Any, ...] = ("r", 1, None, "a", EventLevel.INFO, {})
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    values: tuple[Any, ...] = ("r", 1, moment, "a", EventLevel.INFO, {"n": 1})
     made = events.StepStart(*values)
     assert made == events.StepStart(**dict(zip(names, values, strict=True)))
+    assert made != cast(Any, events.StepSkip)(*values)
     assert [getattr(made, name) for name in names] == list(values)
+    assert dataclasses.asdict(made) == dict(zip(names, values, strict=True))
+    assert dataclasses.replace(made, step_id="b").step_id == "b"
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.sequence = 2  # type: ignore[misc]
 
 
 class Slow:

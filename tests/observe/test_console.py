@@ -23,7 +23,7 @@ from kairos_async import (
 )
 from kairos_async.observe import ConsoleSink, JSONLinesSink, RunLogger
 from kairos_async.observe.lines import decode, encode
-from kairos_async.observe.wording import duration, in_words
+from kairos_async.observe.wording import in_words
 from tests.engine.tools import NO_RETRY, flaky, raises, retrying, returns
 
 
@@ -170,23 +170,6 @@ def test_dropped_events_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     """In a line of their own; by default on standard error."""
     ConsoleSink().emit_many([event(WorkflowStart, None, workflow="w", steps=1)], dropped=3)
     assert capsys.readouterr().err.startswith("... 3 events were dropped\n")
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "text"),
-    [
-        (0.34, "0.3 ms"),
-        (41.2, "41 ms"),
-        (1270.0, "1.27 s"),
-        (185_000, "3 min 5 s"),
-        (3_600_000, "60 min 0 s"),
-        (None, "?"),
-        ("x", "?"),
-    ],
-)
-def test_durations(milliseconds: object, text: str) -> None:
-    """As people write them."""
-    assert duration(milliseconds) == text
 
 
 def test_long_values_are_cut() -> None:
