@@ -42,10 +42,10 @@ async def stream_events(execute: Execute) -> AsyncGenerator[Event, None]:
 
     start_detached(run)  # an async generator must not hold a task group open across its yields (PEP 789)
     try:
-        while reader.inbox or not ended.is_set():
+        while reader.inbox.events or not ended.is_set():
             for event in reader.inbox.empty():
                 yield event
-            if not (reader.inbox or ended.is_set()):
+            if not (reader.inbox.events or ended.is_set()):
                 await reader.wait()
     finally:
         scope.cancel()
@@ -95,7 +95,7 @@ class _Reader:
             self._look()
 
     def _look(self) -> None:
-        count = len(self.inbox)
+        count = len(self.inbox.events)
         if count == self._seen or count >= _MUCH:
             self.wake()
         else:

@@ -14,22 +14,20 @@ class Inbox:
     awake: only for the first event after `rest()` is somebody told.
 
     Attributes:
+        events: those that are there.
         take: puts an event in. It changes, so it has to be looked up for each event.
     """
 
-    __slots__ = ("_arrived", "_events", "take")
+    __slots__ = ("_arrived", "events", "take")
 
     def __init__(self, arrived: Callable[[], object]) -> None:
-        self._events: list[Event] = []
+        self.events: list[Event] = []
         self._arrived = arrived
         self.take: Callable[[Event], object] = self._wake
 
-    def __len__(self) -> int:
-        return len(self._events)
-
     def _wake(self, event: Event) -> None:
-        self._events.append(event)
-        self.take = self._events.append
+        self.events.append(event)
+        self.take = self.events.append
         self._arrived()
 
     def rest(self) -> None:
@@ -38,6 +36,6 @@ class Inbox:
 
     def empty(self) -> list[Event]:
         """Take out what is there. Others may put something in meanwhile, in any thread."""
-        events = self._events[:]
-        del self._events[: len(events)]
+        events = self.events[:]
+        del self.events[: len(events)]
         return events

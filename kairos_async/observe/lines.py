@@ -73,18 +73,24 @@ def encode_all(events: Sequence[Event], dropped: int = 0) -> bytes:
     # else. What the events of a run share is worked out once, and the time of day once a second.
     lines: list[str] = []
     run_id, heads, clock, second = "", _HEADS, "", -_SECOND
+    three = _THREE_DIGITS
     for event, said in zip(events, _data_of(events), strict=True):
         run, sequence, moment, step, level, _ = event.facts
         if run != run_id:
             run_id, escaped = run, _text(run)
             heads = {kind: f'{head}{escaped},"sequence":' for kind, head in _HEADS.items()}
-        micros = moment // 1_000
-        if not second <= micros < second + _SECOND:
-            second = micros - micros % _SECOND
-            clock = (EPOCH + timedelta(microseconds=second)).isoformat()[:19]
+        nanos = moment - second
+        if not 0 <= nanos < _SECOND:
+            nanos = moment % _SECOND
+            second = moment - nanos
+            clock = f"{(EPOCH + timedelta(microseconds=second // 1_000)).isoformat()[:19]}."
+        millis = nanos // 1_000_000
+        micros = nanos // 1_000 - millis * 1_000
         name = "null" if step is None else _text(step)
-        head, rank = heads[type(event)], _LEVELS[level]
-        lines.append(f'{head}{sequence},"timestamp":"{clock}.{micros - second:06d}Z","step_id":{name}{rank}{said}}}\n')
+        lines.append(
+            f'{heads[type(event)]}{sequence},"timestamp":"{clock}{three[millis]}{three[micros]}Z",'
+            f'"step_id":{name}{_LEVELS[level]}{said}}}\n'
+        )
     if dropped and lines:
         lines[0] = f'{lines[0][:-2]},"dropped":{dropped}}}\n'
     text = "".join(lines)
@@ -105,7 +111,9 @@ def _data_of(events: Sequence[Event]) -> list[str]:
 
 _BETWEEN: Final = "\0"
 _SPLIT: Final = ',"\\u0000",'
-_SECOND: Final = 1_000_000
+_SECOND: Final = 1_000_000_000
+_THREE_DIGITS: Final = [f"{number:03d}" for number in range(1_000)]
+"""To take two of these out takes a third of the time of formatting a number with six digits."""
 _json: Final = SchemaSerializer(core_schema.any_schema(), {"ser_json_inf_nan": "strings"}).to_json
 """JSON of anything that JSON has a form for. Faster than `pydantic_core.to_json` with the same option."""
 _text: Final[Callable[[str], str]] = json.encoder.encode_basestring_ascii

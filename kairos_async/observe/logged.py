@@ -90,7 +90,7 @@ class Logged:
     def take(self, event: Event) -> None:
         """Take one event from whoever calls the logger itself; the engine has the inbox."""
         self.inbox.take(event)
-        if len(self.inbox) >= _PORTION:
+        if len(self.inbox.events) >= _PORTION:
             self.collect()
 
     def collect(self) -> None:
@@ -121,7 +121,7 @@ class Logged:
     @property
     def full(self) -> bool:
         """Whether the run should wait for a sink. The engine asks before each step and each item."""
-        if len(self.inbox) < self._room:
+        if len(self.inbox.events) < self._room:
             return False
         self.collect()
         for lane in self.lanes:

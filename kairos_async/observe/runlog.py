@@ -141,10 +141,18 @@ class Tally:
         for kind, number in kinds.items():
             if counted := _COUNTED.get(kind):
                 self.counts[counted] += number
-        noted = _NOTED
+        noted, timed, durations = _NOTED, _TIMED, self.durations_ms
         for event in events:
-            if (note := noted.get(type(event))) is not None:
-                note(self, event)
+            kind = type(event)
+            if kind in timed:
+                _, _, _, step, _, data = event.facts
+                if step is not None:
+                    took = data.get("duration_ms")
+                    durations[step] = took if type(took) is float else _number(data, "duration_ms")
+                if "output" in data:
+                    self.outputs = True
+            elif kind in noted:
+                noted[kind](self, event)
 
     def summary(self) -> RunSummary:
         """The counts so far."""
@@ -158,14 +166,6 @@ class Tally:
         """Take over what the first event tells of the run."""
         self.workflow = str(event.data.get("workflow", ""))
         self.counts["steps"] = _number(event.data, "steps")
-
-    def note_step(self, event: Event) -> None:
-        """Take over how long a step took."""
-        _, _, _, step, _, data = event.facts
-        if step is not None:
-            self.durations_ms[step] = _number(data, "duration_ms")
-        if "output" in data:
-            self.outputs = True
 
     def note_call(self, event: Event) -> None:
         """Add up what a model call used."""
@@ -209,16 +209,16 @@ _COUNTED: Final[dict[type, str]] = {
 
 _NOTED: Final[dict[type, Callable[[Tally, Event], None]]] = {
     WorkflowStart: Tally.note_start,
-    StepComplete: Tally.note_step,
-    StepFail: Tally.note_step,
-    StepCancel: Tally.note_step,
     LLMCall: Tally.note_call,
     WorkflowComplete: Tally.note_end,
 }
 """Event types of which more is kept than that they happened."""
 
+_TIMED: Final = frozenset({StepComplete, StepFail, StepCancel})
+"""Event types that tell how long a step took: so many that they are noted without a call for each."""
 
-COUNTED: Final = frozenset({*_COUNTED, *_NOTED})
+
+COUNTED: Final = frozenset({*_COUNTED, *_NOTED, *_TIMED})
 """The types of event that a summary is made of."""
 
 

@@ -25,6 +25,9 @@ _COLORS: Final = {
     "model": "\x1b[36m",
 }
 """What a terminal is told before each word."""
+_PADDED: Final = {word: f"{word:<7} " for word in _COLORS}
+_COLORED: Final = {word: f"{color}{_PADDED[word]}" for word, color in _COLORS.items()}
+_CONTROLS: Final = bytes([*range(32), 127])
 
 
 class ConsoleSink:
@@ -48,7 +51,7 @@ class ConsoleSink:
         self._color = color
         self._runs: set[str] = set()
         self._milli = -1
-        self._clock = ""
+        self._clock = self._second = ""
 
     def __repr__(self) -> str:
         return "ConsoleSink()"
@@ -62,16 +65,16 @@ class ConsoleSink:
         stream = self._stream or sys.stderr
         color = wants_color(stream) if self._color is None else self._color
         lines = [f"... {dropped} events were dropped"] if dropped else []
-        for event in events:
-            if type(event) is WorkflowStart:
-                self._runs.add(event.run_id)
-            lines.append(self._line(event, color))
-            if type(event) is WorkflowComplete:
-                self._runs.discard(event.run_id)
+        runs = self._runs.copy()
+        lines += self._lines(events, color)
         text = "\n".join(lines) + "\n"
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        if not text.isascii():
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        controls = len(lines) + (2 * len(events) if color else 0)
+        if not text.isascii() or len(text) - len(text.encode().translate(None, _CONTROLS)) != controls:
+            # Some data has more than plain text: rarely, so the others need not be looked at one by one.
+            self._runs = runs
+            lines[-len(events) :] = self._lines(events, color, terminal_text)
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            text = ("\n".join(lines) + "\n").encode(encoding, "backslashreplace").decode(encoding)
         stream.write(text)
         stream.flush()
 
@@ -81,27 +84,33 @@ class ConsoleSink:
     def close(self) -> None:
         """Do nothing: the stream belongs to others."""
 
-    def _line(self, event: Event, color: bool) -> str:
-        run_id, _, moment, step, _, data = event.facts
-        _, word, say = SHOWN[type(event)]
-        subject, text = say(step or "", data)
-        if not subject.isprintable() or not text.isprintable():
-            subject, text = terminal_text(subject), terminal_text(text)
-        if moment // 1_000_000 != self._milli:
-            self._tell_time(moment // 1_000_000)
-        more = f"  {text}" if text else ""
-        if color:
-            return f"{self._prefix(run_id)}{self._clock}  {_COLORS[word]}{word:<7} {subject}{_RESET}{more}"
-        return f"{self._prefix(run_id)}{self._clock}  {word:<7} {subject}{more}"
-
-    def _prefix(self, run_id: str) -> str:
-        return f"{run_id[:8]}  " if len(self._runs) > 1 else ""
+    def _lines(self, events: Sequence[Event], color: bool, clean: Callable[[str], str] | None = None) -> list[str]:
+        lines = []
+        for event in events:
+            run_id, _, moment, step, _, data = event.facts
+            kind = type(event)
+            if kind is WorkflowStart:
+                self._runs.add(run_id)
+            if moment // 1_000_000 != self._milli:
+                self._tell_time(moment // 1_000_000)
+            _, word, say = SHOWN[kind]
+            subject, text = say(step or "", data)
+            if clean is not None:
+                subject, text = clean(subject), clean(text)
+            what = f"{_COLORED[word]}{subject}{_RESET}" if color else f"{_PADDED[word]}{subject}"
+            lines.append(f"{self._clock}{what}  {text}" if text else f"{self._clock}{what}")
+            if len(self._runs) > 1:
+                lines[-1] = f"{run_id[:8]}  {lines[-1]}"
+            if kind is WorkflowComplete:
+                self._runs.discard(run_id)
+        return lines
 
     def _tell_time(self, milli: int) -> None:
-        """Set the local time of day: once for all lines of a millisecond, because it costs as much as a line."""
+        """Set the local time of day. Working it out costs as much as a line: once a second is enough."""
+        if milli // 1_000 != self._milli // 1_000:
+            self._second = datetime.fromtimestamp(milli // 1_000).strftime("%H:%M:%S.")
         self._milli = milli
-        moment = datetime.fromtimestamp(milli // 1000)
-        self._clock = f"{moment:%H:%M:%S}.{milli % 1000:03d}"
+        self._clock = f"{self._second}{milli % 1_000:03d}  "
 
 
 def wants_color(stream: TextIO) -> bool:

@@ -67,7 +67,7 @@ def in_words(event: Event) -> Line:
 
 def duration(milliseconds: object) -> str:
     """A duration as people write it; `?` for what is none, as in a file that somebody else wrote."""
-    return duration_text(milliseconds) if isinstance(milliseconds, int | float) else "?"
+    return duration_text(milliseconds) if isinstance(milliseconds, (int, float)) else "?"
 
 
 def counted(number: object, noun: str) -> str:
@@ -107,9 +107,9 @@ def _step_start(step: str, data: Mapping[str, Any]) -> Said:
 
 
 def _step_complete(step: str, data: Mapping[str, Any]) -> Said:
-    attempts = data.get("attempts")
-    text = duration(data.get("duration_ms"))
-    if isinstance(attempts, int) and attempts > 1:
+    attempts, took = data.get("attempts"), data.get("duration_ms")
+    text = duration_text(took) if type(took) is float else duration(took)
+    if attempts != 1 and isinstance(attempts, int):
         text += f", {attempts} attempts"
     if "output" in data:
         text += f" -> {shortened(json.dumps(data['output'], ensure_ascii=False))}"
@@ -147,7 +147,10 @@ def _item_fail(step: str, data: Mapping[str, Any]) -> Said:
 
 
 def _boundary(data: Mapping[str, Any]) -> str:
-    return f"{data.get('boundary')} against {shortened(str(data.get('contract')))}"
+    contract = data.get("contract")
+    if type(contract) is not str or len(contract) > _LONGEST:
+        contract = shortened(str(contract))
+    return f"{data.get('boundary')} against {contract}"
 
 
 def _validation_start(step: str, data: Mapping[str, Any]) -> Said:
