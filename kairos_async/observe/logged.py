@@ -42,10 +42,11 @@ class Showing:
 
     def of(self, events: list[Event], kinds: Counter[type[Any]], tally: Tally) -> list[Event]:
         """The events as they are shown. Mostly that is the same list."""
-        told = kinds[WorkflowComplete] > 0
-        if not told and self.redactor is None and kinds.keys() <= self.kinds and (self.outputs or not tally.outputs):
-            return events
-        return [self._one(event, tally) for event in events if type(event) in self.kinds]
+        if self.redactor is not None or not kinds.keys() <= self.kinds or (tally.outputs and not self.outputs):
+            return [self._one(event, tally) for event in events if type(event) in self.kinds]
+        if WorkflowComplete in kinds:
+            return [self._one(event, tally) if type(event) is WorkflowComplete else event for event in events]
+        return events
 
     def _one(self, event: Event, tally: Tally) -> Event:
         data = event.data
