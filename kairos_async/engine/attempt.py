@@ -6,7 +6,7 @@ import contextvars
 import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -113,7 +113,7 @@ def _prepared(call: Call, context: StepContext) -> tuple[Any]:
     CURRENT.set(context)
     for enter in call.run.entering:
         enter(context)
-    return (call.node.action(context),)
+    return boxed(call.node.action, context)
 
 
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
@@ -143,8 +143,18 @@ async def in_thread(run: RunServices, deadline: float, function: Callable[..., T
 
 
 def boxed(function: Callable[[Any], Any], argument: object) -> tuple[Any]:
-    """What the function returns, in a tuple: trio lets no thread return a bare coroutine."""
-    return (function(argument),)
+    """What the function returns, in a tuple: trio lets no thread return a bare coroutine.
+
+    A GeneratorExit is raised when what is returned is awaited: one that comes out of a future closes who awaits it.
+    """
+    try:
+        return (function(argument),)
+    except GeneratorExit as error:
+        return (_raise(error),)
+
+
+async def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 async def awaited(awaitable: Awaitable[Any]) -> Any:

@@ -17,6 +17,7 @@ from kairos_async.engine.emit import Emitter
 from kairos_async.engine.retry import AttemptFailed
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
+from kairos_async.engine.tasks import Workers
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.failure import Failure
 from kairos_async.flow import SecretOutput
@@ -37,6 +38,7 @@ class RunServices(Services, Protocol):
     schedule: Schedule
     on_secret_output: SecretOutput
     secrets: KnownSecrets
+    workers: Workers
     stopping: bool
     started: float
     deadline: float

@@ -164,7 +164,7 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
     call.failed = None
     call.ended = call.run.now()
     duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
-    delivered = was_cancelled(error)
+    delivered = was_cancelled(call.run, error)
     if delivered or call.run.stopping or cancel_pending():
         call.attempts += (Attempt(number, AttemptStatus.CANCELLED, duration_ms, started_ms=started_ms),)
         if delivered:
@@ -187,18 +187,21 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
     call.failed = AttemptFailed(failure, call.node.policy.action_for(failure.kind), _retry_after(error))
 
 
-def was_cancelled(error: BaseException) -> bool:
+def was_cancelled(run: RunServices, error: BaseException) -> bool:
     """Whether this is a cancellation delivered from outside, or something else that no step may keep.
 
-    A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure.
+    A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
+    GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs.
     """
     kind = type(error)  # not isinstance(), which asks the exception itself
-    if issubclass(kind, (KeyboardInterrupt, GeneratorExit)):
+    if issubclass(kind, KeyboardInterrupt):
         return True
+    if issubclass(kind, GeneratorExit):
+        return not run.workers.run_current_task()
     cancelled = anyio.get_cancelled_exc_class()
     if issubclass(kind, BaseExceptionGroup):
         group = cast(BaseExceptionGroup[BaseException], error)
-        interrupted = group.subgroup((KeyboardInterrupt, GeneratorExit)) is not None
+        interrupted = group.subgroup(KeyboardInterrupt) is not None
         return interrupted or (group.subgroup(cancelled) is not None and cancel_pending())
     return issubclass(kind, cancelled) and cancel_pending()
 
@@ -295,7 +298,7 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         if answer is FailureAction.CUSTOM:
             raise PolicyError(f"custom_handler of step {failure.step!r} returned CUSTOM, which would ask it again.")
     except BaseException as error:
-        if was_cancelled(error):
+        if was_cancelled(call.run, error):
             raise
         answer = AttemptFailed(
             explain(call.run, failure.step, error, failure.attempt, failure.item), FailureAction.ABORT

@@ -40,6 +40,7 @@ class Workers:
         self._held = self._awake = False
         self._errors: list[BaseException] = []
         self._resting: list[tuple[Any, object]] = []
+        self._tasks: set[int] = set()
         self._group = anyio.create_task_group()
         self._ended = anyio.Event()
 
@@ -102,11 +103,13 @@ class Workers:
         self._group.start_soon(self._work, work, scope, arguments, name=name)
 
     async def _work(self, work: Work, scope: anyio.CancelScope, arguments: tuple[object, ...]) -> None:
+        self._tasks.add(anyio.get_current_task().id)
         try:
             await work(scope, *arguments)
         except BaseException as error:
             self._fail(error)
         finally:
+            self._tasks.discard(anyio.get_current_task().id)
             del self._scopes[scope]
             self._note_end()
 
@@ -121,6 +124,16 @@ class Workers:
             if not future.done():
                 return future, slot
         return None
+
+    def run_current_task(self) -> bool:
+        """Whether the task that runs now is a worker."""
+        try:
+            return self._is_worker(anyio.get_current_task().id)
+        except RuntimeError:  # there is no event loop any more
+            return False
+
+    def _is_worker(self, task: int) -> bool:
+        return task in self._tasks
 
     def cancel(self) -> None:
         """Cancel every worker, and wait for no others."""
@@ -187,6 +200,9 @@ class LoopWorkers(Workers):
         future = self._loop.create_future()
         self._resting.append((future, slot))
         return future
+
+    def _is_worker(self, task: int) -> bool:
+        return any(id(worker) == task for worker in self._scopes)
 
     def _done(self, task: Any) -> None:
         del self._scopes[task]
