@@ -25,8 +25,9 @@ _COLORS: Final = {
     "model": "\x1b[36m",
 }
 """What a terminal is told before each word."""
-_PADDED: Final = {word: f"{word:<7} " for word in _COLORS}
-_COLORED: Final = {word: f"{color}{_PADDED[word]}" for word, color in _COLORS.items()}
+_PLAIN: Final = {kind: (f"{shown.word:<7} ", shown.say) for kind, shown in SHOWN.items()}
+_COLORED: Final = {kind: (f"{_COLORS[shown.word]}{shown.word:<7} ", shown.say) for kind, shown in SHOWN.items()}
+_MILLISECOND: Final = 1_000_000
 _CONTROLS: Final = bytes([*range(32), 127])
 
 
@@ -50,8 +51,8 @@ class ConsoleSink:
         self._stream = stream
         self._color = color
         self._runs: set[str] = set()
-        self._milli = -1
-        self._clock = self._second = ""
+        self._second = -1
+        self._clock = ""
 
     def __repr__(self) -> str:
         return "ConsoleSink()"
@@ -86,31 +87,34 @@ class ConsoleSink:
 
     def _lines(self, events: Sequence[Event], color: bool, clean: Callable[[str], str] | None = None) -> list[str]:
         lines = []
+        words, after = (_COLORED, _RESET) if color else (_PLAIN, "")
+        clock, until, several = "", 0, len(self._runs) > 1
         for event in events:
             run_id, _, moment, step, _, data = event.facts
             kind = type(event)
-            if kind is WorkflowStart:
-                self._runs.add(run_id)
-            if moment // 1_000_000 != self._milli:
-                self._tell_time(moment // 1_000_000)
-            _, word, say = SHOWN[kind]
+            if moment >= until or moment < until - _MILLISECOND:
+                until = moment - moment % _MILLISECOND + _MILLISECOND
+                clock = self._time(moment // _MILLISECOND)
+            word, say = words[kind]
             subject, text = say(step or "", data)
             if clean is not None:
                 subject, text = clean(subject), clean(text)
-            what = f"{_COLORED[word]}{subject}{_RESET}" if color else f"{_PADDED[word]}{subject}"
-            lines.append(f"{self._clock}{what}  {text}" if text else f"{self._clock}{what}")
-            if len(self._runs) > 1:
-                lines[-1] = f"{run_id[:8]}  {lines[-1]}"
+            line = f"{clock}{word}{subject}{after}  {text}" if text else f"{clock}{word}{subject}{after}"
+            if kind is WorkflowStart:
+                self._runs.add(run_id)
+                several = len(self._runs) > 1
+            lines.append(f"{run_id[:8]}  {line}" if several else line)
             if kind is WorkflowComplete:
                 self._runs.discard(run_id)
+                several = len(self._runs) > 1
         return lines
 
-    def _tell_time(self, milli: int) -> None:
-        """Set the local time of day. Working it out costs as much as a line: once a second is enough."""
-        if milli // 1_000 != self._milli // 1_000:
-            self._second = datetime.fromtimestamp(milli // 1_000).strftime("%H:%M:%S.")
-        self._milli = milli
-        self._clock = f"{self._second}{milli % 1_000:03d}  "
+    def _time(self, milli: int) -> str:
+        """The local time of day. Working it out costs as much as a line: once a second is enough."""
+        second, rest = divmod(milli, 1_000)
+        if second != self._second:
+            self._second, self._clock = second, datetime.fromtimestamp(second).strftime("%H:%M:%S")
+        return f"{self._clock}.{rest:03d}  "
 
 
 def wants_color(stream: TextIO) -> bool:
