@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from benchmarks import ours, page, timing
+from benchmarks import observe, ours, page, timing
 from benchmarks.count import report, sides
 from benchmarks.peers import PEERS
 from benchmarks.reference import run_graph
@@ -107,3 +108,17 @@ def test_the_pictures_are_those_of_the_committed_figures(name: str) -> None:
     for shape in root:
         assert 0 <= float(shape.get("cx", 0)) <= width
         assert 0 <= float(shape.get("y", 0)) <= height
+
+
+@pytest.mark.real_time
+def test_a_watched_run_is_compared_with_the_same_run_unwatched(tmp_path: Path) -> None:
+    """Each way of watching sees the run to its end, and logging is put beside a run without."""
+    with (tmp_path / "console.txt").open("w+", encoding="utf-8") as console:
+        found = asyncio.run(observe.measure_all(20, 1, tmp_path, console))
+        console.seek(0)
+        lines = console.read().splitlines()
+    assert [len(ways) for ways in found["costs"].values()] == [len(observe.TARGETS)] * 4
+    assert found["stalls_ms"].keys() == {observe.UNWATCHED, observe.BOTH}
+    logs = [path.read_bytes().splitlines() for path in tmp_path.glob("*.jsonl")]
+    assert sum(len(log) for log in logs) > len(lines) > 2 * 3 * 3 * 20  # two runs of three graphs, three lines a step
+    assert all(b"workflow_complete" in log[-1] for log in logs)
