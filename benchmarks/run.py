@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             list(map(row, results)),
         )
     )
-    print("\nWhere steps wait 50 ms, times are wall times, and the ratio is to the ideal, not to the other side.")
+    for result in results:
+        if result["loop"] is not None:
+            alone = Spread(**result["loop"]).show(3)
+            print(f"\n{result['name']}: wall time over the ideal; of the event loop alone {alone}.")
     keep(options, "run", results)
 
 

@@ -73,11 +73,14 @@ async def measure(workload: Workload, library: Library, rounds: int, patience: f
     await by_hand()
     ours: list[float] = []
     theirs: list[float] = []
+    loops: list[float] = []
     started = time.perf_counter()
     while len(ours) < rounds and (len(ours) < FEWEST_ROUNDS or time.perf_counter() - started < patience):
         pairs = [(side, ours), (by_hand, theirs)]
         for each, times in pairs if len(ours) % 2 else reversed(pairs):
             times.append(await timed(each, clock))
+        if workload.ideal is not None:
+            loops.append(await timed(workload.by_the_loop(), clock))
     bases = theirs if workload.ideal is None else [workload.ideal] * len(ours)
     ratio = Spread.of([a / b for a, b in zip(ours, bases, strict=True)])
     return {
@@ -89,6 +92,7 @@ async def measure(workload: Workload, library: Library, rounds: int, patience: f
         "by_hand_us_a_step": Spread.of(theirs).median / workload.steps * 1e6,
         "ratio": ratio._asdict(),
         "ratio_of_leasts": min(ours) / min(bases),
+        "loop": Spread.of([a / b for a, b in zip(loops, bases, strict=True)])._asdict() if loops else None,
     }
 
 

@@ -93,6 +93,18 @@ class Workload:
             return lambda: run_foreach(items, body, self.limit)
         return self._together(lambda: run_graph(self.graph, body, self.limit))
 
+    def by_the_loop(self) -> Side:
+        """Return the least that an event loop can take for it: a task for each slot, which does nothing but wait."""
+
+        async def lane() -> None:
+            for _ in range(self.steps // self.limit):
+                await asyncio.sleep(self.seconds)
+
+        async def gather() -> None:
+            await asyncio.gather(*[lane() for _ in range(self.limit)])
+
+        return gather
+
     def made_with(self, library: Library, make: Make | None = None) -> Side:
         """Return the side of a library, with a body of its kind; `make` makes another."""
         body = (make or library.BODY)(self.seconds)

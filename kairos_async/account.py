@@ -76,6 +76,9 @@ class Ledger:
         self.waiting: deque[Claim] = deque()
 
 
+_first_call: Final = threading.Lock()
+
+
 class Account:
     """What a run, a step or an item has used and holds reserved, and what it may. Safe to use from any thread.
 
@@ -89,7 +92,7 @@ class Account:
         deadline: on the event loop's clock, when the seconds of the budget are over.
     """
 
-    __slots__ = ("_held", "_limits", "_used", "budget", "deadline", "ledger", "parent", "scope", "subject")
+    __slots__ = ("_held", "_ledger", "_limits", "_used", "budget", "deadline", "parent", "scope", "subject")
 
     def __init__(
         self,
@@ -106,10 +109,21 @@ class Account:
         self._limits = () if budget is None else budget.limits
         self._used: Used = UNUSED
         self._held: Amount = NOTHING
-        self.ledger: Ledger = Ledger() if parent is None else parent.ledger
+        self._ledger: Ledger | None = None
 
     def __repr__(self) -> str:
         return f"<Account of {self.subject}: {self._used[0]} calls, {self._held[0]} under way>"
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it shares with the others of its tree: made at the first call, for most runs of a service make few."""
+        root = self
+        while root.parent is not None:
+            root = root.parent
+        if root._ledger is None:
+            with _first_call:
+                root._ledger = root._ledger or Ledger()
+        return root._ledger
 
     @property
     def usage(self) -> Usage:

@@ -8,20 +8,18 @@ beyond their attempt are therefore dead, not by a check that could be forgotten 
 from __future__ import annotations
 
 import contextvars
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
-
-import structlog
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, overload
 
 from kairos_async._types import MISSING, JSONValue, Missing
 from kairos_async.account import Account, Spender, count_calls
 from kairos_async.events import Event, EventLevel, Hook
 from kairos_async.exceptions import BudgetExceeded, ScopeError, StateError
+from kairos_async.logs import bound_logger
 from kairos_async.reservation import Reservation, reserve_call
-from kairos_async.security import Redactor, sanitize_exception
+from kairos_async.security import Redactor
 from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
@@ -110,7 +108,9 @@ class Scope:
         return self.run
 
 
-_open: Final[dict[StepContext, Scope]] = {}
+OPEN: Final[dict[StepContext, Scope]] = {}
+"""What each open context may reach. The engine puts a context in as its attempt begins, and takes it out as it ends:
+that is the end of all that the context, and the views taken from it, could do."""
 
 SPENDER: Final[contextvars.ContextVar[Services | None]] = contextvars.ContextVar("kairos_async_run", default=None)
 """The run in which the caller runs, be it as an action, a planner or a handler."""
@@ -138,19 +138,19 @@ def current_step() -> StepContext | None:
     the action starts.
     """
     context = CURRENT.get()
-    return context if context in _open else None
+    return context if context in OPEN else None
 
 
 def current_spender() -> Spender | None:
     """On whose account the caller makes model calls: of the attempt in which it runs, or of the run; None outside."""
     context = CURRENT.get()
-    return SPENDER.get() if context is None else _open.get(context, SPENDER.get())
+    return SPENDER.get() if context is None else OPEN.get(context, SPENDER.get())
 
 
 def current_urgency() -> tuple[float, int]:
     """Where the caller stands among those who want the same: its remaining path in seconds, its run's order."""
     context, run = CURRENT.get(), SPENDER.get()
-    scope = None if context is None else _open.get(context)
+    scope = None if context is None else OPEN.get(context)
     return (0.0 if scope is None else scope.node.remaining), (0 if run is None else run.order)
 
 
@@ -194,19 +194,9 @@ def holds_secret(data: JSONValue) -> bool:
     return redactor.redact(data) != data
 
 
-def open_context(context: StepContext, scope: Scope) -> None:
-    """Let the context reach what the scope grants, until `close_context`."""
-    _open[context] = scope
-
-
-def close_context(context: StepContext) -> None:
-    """End everything that the context, and the views taken from it, could do."""
-    del _open[context]
-
-
 def _scope(context: StepContext) -> Scope:
     # A subclass could say that it equals another step's context.
-    scope = _open.get(context) if type(context) is StepContext else None
+    scope = OPEN.get(context) if type(context) is StepContext else None
     if scope is None:
         raise StateError(
             f"The context of step {context.step_id!r}, attempt {context.attempt}, is closed: the attempt has ended. "
@@ -267,7 +257,7 @@ class StepContext:
         """A structlog logger bound to run, workflow, step, attempt and item. What it is given is redacted first."""
         scope = _scope(self)
         if scope.log is None:
-            scope.log = _bound_logger(scope)
+            scope.log = bound_logger(_log_facts(scope), scope.run.redactor)
         return scope.log
 
     def count_llm_calls(self, n: int = 1) -> None:
@@ -475,41 +465,3 @@ def _log_facts(scope: Scope) -> dict[str, Any]:
     run = scope.run
     facts = {"run_id": run.run_id, "workflow": run.workflow, "step": scope.node.name, "attempt": scope.number}
     return facts if scope.index is None else {**facts, "item": scope.index}
-
-
-def _bound_logger(scope: Scope) -> Any:
-    """The host's own structlog configuration with redaction put in twice; nothing is configured for the host.
-
-    First, before anything of the host's sees the line; and again before its last processor, which renders, because
-    others add to the line: context variables that a step has bound, or the exception that is being handled.
-    """
-    config = structlog.get_config()
-    redactor = scope.run.redactor
-    bound = _log_facts(scope)
-
-    def redact(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        if not isinstance(event, Mapping):
-            return event  # rendered before the last processor, out of what was redacted
-        plain = {**event, **bound}
-        plain.pop("stack_info", None)
-        error = _logged_exception(plain.pop("exc_info", None))
-        if error is not None:
-            plain["exception"] = ": ".join(sanitize_exception(error, redactor))
-        return cast(dict[str, Any], redactor.redact(plain))
-
-    *before, last = config["processors"] or [redact]
-    logger = structlog.wrap_logger(
-        config["logger_factory"]("kairos_async"),
-        processors=[redact, *before, redact, last],
-        wrapper_class=config["wrapper_class"],
-        context_class=config["context_class"],
-    )
-    return logger.bind(**bound)
-
-
-def _logged_exception(exc_info: object) -> BaseException | None:
-    """The exception that a log call means by `exc_info`: an exception, a triple, or True for the one being handled."""
-    if isinstance(exc_info, tuple) and len(exc_info) == 3:
-        exc_info = exc_info[1]
-    found = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exc_info()[1]
-    return found if isinstance(found, BaseException) else None

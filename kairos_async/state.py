@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -195,11 +195,13 @@ def key_size(key: object, subject: str) -> int:
 def read_copy(value: Any) -> Any:
     """A copy of a stored value that shares nothing which can be changed."""
     kind = type(value)
+    if kind in _SCALARS:
+        return value
     if kind is dict:
         return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}
     if kind is list:
         return [v if type(v) in _SCALARS else read_copy(v) for v in value]
-    return SecretStr(value.get_secret_value()) if kind is SecretStr else cast(Any, value)
+    return SecretStr(value.get_secret_value()) if kind is SecretStr else value
 
 
 Upstream = Callable[[str], bool]

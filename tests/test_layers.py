@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "contracts": {"contracts", "validators"},
     "model": {
         *("account", "budget", "estimate", "reservation"),
-        *("step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context"),
+        *("step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context", "logs"),
     },
     "engine": {"engine"},
     "facade": {"workflow", "_stream", ""},

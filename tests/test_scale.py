@@ -39,9 +39,9 @@ class Most:
     def look(self, ctx: StepContext) -> None:
         """Count what is alive while this attempt runs, now and then."""
         self.calls += 1
-        self.contexts = max(self.contexts, len(context._open))
+        self.contexts = max(self.contexts, len(context.OPEN))
         if self.calls % 100 == 1:
-            run = context._open[ctx].run
+            run = context.OPEN[ctx].run
             assert isinstance(run, Run)
             self.tasks = max(self.tasks, len(anyio.get_running_tasks()))
             self.queued = max(self.queued, len(run.schedule.waiting))
@@ -53,7 +53,7 @@ async def finish(most: Most, steps: list[Step], items: int = 0) -> int:
     result = await Workflow("large", steps, max_concurrency=CONCURRENCY).run(inputs)
     result.raise_for_status()
     assert len(result.step_results) == len(steps)
-    assert context._open == {}
+    assert context.OPEN == {}
     return most.calls
 
 

@@ -1,23 +1,21 @@
-"""One call of an action: the context that lives as long as it does, its deadline, and the two ways to run it."""
+"""One call of an action: its deadline, and the two ways to run it."""
 
 from __future__ import annotations
 
 import contextvars
 import inspect
-import math
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from kairos_async.context import CURRENT, StepContext, close_context, open_context
-from kairos_async.engine.boundary import accept, check, check_async, check_input
+from kairos_async.context import CURRENT, StepContext
+from kairos_async.engine.boundary import check_async, check_input
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
-from kairos_async.state import read_copy
 from kairos_async.step import SKIP
 
 T = TypeVar("T")
@@ -26,59 +24,21 @@ _GRACE: Final = 0.1
 """Seconds in which a deadline around a worker has reached it."""
 
 
-async def run_attempt(call: Call, number: int) -> None:
-    """Call the action once, between its contracts and within its deadline; the call then has what it left.
+async def call_in_time(call: Call, context: StepContext) -> Any:
+    """What `call_action` gives, before the deadlines of the attempt and of its step.
 
     Raises:
-        StepTimeoutError: the attempt, or the step as a whole, was not done in time; also when the action swallowed
-            its cancellation and returned late.
-        ValidationError: the input or the output broke its contract.
-        StateError: the output is not JSON.
-        SecurityError: the output or a write carries a secret of the run.
+        StepTimeoutError: it was not done in time; also when the action swallowed its cancellation and returned late.
+        BudgetExceeded: the seconds of the step's budget are over.
         BaseException: whatever the action raised.
     """
-    run, node = call.run, call.node
-    call.acting = False
-    call.number = number
-    item = None if call.index is None else read_copy(call.item)
-    context = StepContext(node.name, run.run_id, number, item, call.index, call.feedback)
-    if node.observed is None:
-        node.observed = set()
-    open_context(context, call)
-    try:
-        if node.is_plain and call.slot.clean and not run.entering:
-            # The same as below, two frames and a context switch shorter: a microsecond of about ten.
-            CURRENT.set(context)
-            call.acting = True
-            output = await node.action(context)
-            call.acting = False
-        elif node.timeout is None and call.deadline == math.inf:
-            output = await _call_action(call, context, call.deadline)
-        else:
-            output = await _call_in_time(call, context)
-    finally:
-        close_context(context)
-        call.slot.note_context(run.context)
-    if output is SKIP:
-        call.renew()
-        call.skipped = True
-        return
-    if node.output_contract is not None and node.checks_at_once:
-        if run.hooks:
-            output = check(call, node.output_contract, output, "output", number)
-        else:
-            output = node.output_contract.validate(output, node.output_subject)
-    accept(call, output)
-
-
-async def _call_in_time(call: Call, context: StepContext) -> Any:
     run, timeout = call.run, call.node.timeout
     deadline = call.deadline if timeout is None else min(call.deadline, run.now() + timeout)
     late = False
     output: Any = None
     with anyio.CancelScope(deadline=deadline) as bound:
         try:
-            output = await _call_action(call, context, deadline)
+            output = await call_action(call, context, deadline)
         except (StepTimeoutError, BudgetExceeded):
             raise
         except Exception:
@@ -98,7 +58,7 @@ def _timeout(
     return StepTimeoutError(f"{call}, attempt {context.attempt},", call.node.timeout or 0.0, abandoned=abandoned)
 
 
-async def _call_action(call: Call, context: StepContext, deadline: float) -> Any:
+async def call_action(call: Call, context: StepContext, deadline: float) -> Any:
     """The action with what has to happen within its deadline: the input contract, and async rules on the output."""
     node = call.node
     if node.input_contract is not None:
@@ -153,7 +113,7 @@ def _prepared(call: Call, context: StepContext) -> tuple[Any]:
     CURRENT.set(context)
     for enter in call.run.entering:
         enter(context)
-    return (call.node.action(context),)
+    return boxed(call.node.action, context)
 
 
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
@@ -183,8 +143,18 @@ async def in_thread(run: RunServices, deadline: float, function: Callable[..., T
 
 
 def boxed(function: Callable[[Any], Any], argument: object) -> tuple[Any]:
-    """What the function returns, in a tuple: trio lets no thread return a bare coroutine."""
-    return (function(argument),)
+    """What the function returns, in a tuple: trio lets no thread return a bare coroutine.
+
+    A GeneratorExit is raised when what is returned is awaited: one that comes out of a future closes who awaits it.
+    """
+    try:
+        return (function(argument),)
+    except GeneratorExit as error:
+        return (_raise(error),)
+
+
+async def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 async def awaited(awaitable: Awaitable[Any]) -> Any:

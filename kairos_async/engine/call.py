@@ -14,8 +14,10 @@ from kairos_async.account import Account
 from kairos_async.budget import Budget
 from kairos_async.context import Scope, Services, StepContext
 from kairos_async.engine.emit import Emitter
+from kairos_async.engine.retry import AttemptFailed
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.slots import Slot
+from kairos_async.engine.tasks import Workers
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.failure import Failure
 from kairos_async.flow import SecretOutput
@@ -36,6 +38,7 @@ class RunServices(Services, Protocol):
     schedule: Schedule
     on_secret_output: SecretOutput
     secrets: KnownSecrets
+    workers: Workers
     stopping: bool
     started: float
     deadline: float
@@ -57,11 +60,12 @@ class RunServices(Services, Protocol):
 class Call(Scope):
     """A step, or an item of a foreach, on its way to an outcome; also the scope of its attempt under way.
 
-    `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the event
-    loop's clock. `feedback` is for the next attempt's `ctx.retry_context`. `attempts` has those made so far, but for
-    a first one that succeeded. `acting` is True while the action itself runs. A successful attempt leaves its `output`,
-    beside the writes of the scope, `output_size` in bytes, and `shown`, which is the output redacted if there are hooks
-    and this is no item; or `skipped` if the action returned SKIP.
+    `started`, `ended` (of the last attempt) and `deadline` (infinite if the step has no total_timeout) are on the
+    event loop's clock. `failed` is what a failure asks for, until that is decided. `feedback` is for the next
+    attempt's `ctx.retry_context`. `attempts` has those made so far, but for a first one that succeeded. `acting` is
+    True while the action itself runs. A successful attempt leaves its `output`, beside the writes of the scope,
+    `output_size` in bytes, and `shown`, which is the output redacted if there are hooks and this is no item; or
+    `skipped` if the action returned SKIP.
     """
 
     __slots__ = (
@@ -69,6 +73,7 @@ class Call(Scope):
         "attempts",
         "deadline",
         "ended",
+        "failed",
         "feedback",
         "item",
         "output",
@@ -103,7 +108,8 @@ class Call(Scope):
         self.item = item
         self.number = 1
         self.index = index
-        self.attempts: list[Attempt] = []
+        self.attempts: tuple[Attempt, ...] = ()
+        self.failed: AttemptFailed | None = None
         self.feedback: dict[str, JSONValue] | None = None
         self.output: JSONValue = None
         self.shown: JSONValue = None

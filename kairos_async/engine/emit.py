@@ -195,7 +195,7 @@ class Emitter:
             for position, hook in hooks:
                 try:
                     hook(event)
-                except (KeyboardInterrupt, GeneratorExit):
+                except KeyboardInterrupt:
                     raise
                 except BaseException as error:
                     self._report(position, error)

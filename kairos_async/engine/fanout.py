@@ -15,7 +15,7 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.runner import GaveUp, explain, give_up, settle
+from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
 from kairos_async.engine.slots import Slot
 from kairos_async.events import INFO, EventLevel, ItemComplete, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
@@ -41,7 +41,6 @@ class Fanout:
 
     __slots__ = (
         "_account",
-        "_calls",
         "_deadline",
         "_durations",
         "_ended",
@@ -86,7 +85,6 @@ class Fanout:
         self._scopes: set[anyio.CancelScope] | None = (
             set() if node.step.foreach_policy is ForeachPolicy.FAIL_FAST else None
         )
-        self._calls: dict[int, Call] = {}
 
     def offer(self) -> None:
         """Queue for a slot if an item may start and none is queued."""
@@ -100,7 +98,8 @@ class Fanout:
         self._next += 1
         self._running += 1
         self._queued = False
-        self.offer()
+        if self._running < self._limit:
+            self.offer()
         return index
 
     @property
@@ -114,18 +113,22 @@ class Fanout:
         call.account = self._account
         if self.node.step.item_budget is not None:
             call.bound(None, "item", self.node.step.item_budget)
-        self._calls[index] = call
+        gave_up: GaveUp | None = None
         try:
-            settled = await (settle(call) if self._scopes is None else self._settle_or_stop(call, self._scopes))
+            if self._scopes is not None:
+                gave_up = await self._settle_or_stop(call, self._scopes)
+            elif not await attempt(call, 1):
+                gave_up = await recover(call)
         except BaseException:
             self._note(call, StepStatus.CANCELLED, None)
             raise
         self._running -= 1
-        if settled is _STOPPED:
+        if gave_up is _STOPPED:
             self._note(call, StepStatus.CANCELLED, None)
         else:
-            self._record(call, settled)
-        self.offer()
+            self._record(call, gave_up)
+        if not self._queued:
+            self.offer()
         return self._running == 0 and (self.stopped or self._ended == len(self.items))
 
     async def _settle_or_stop(self, call: Call, scopes: set[anyio.CancelScope]) -> GaveUp | None:
@@ -136,7 +139,7 @@ class Fanout:
             scopes.add(scope)
             call.slot.item_scope = scope
             try:
-                return await settle(call)
+                return None if await attempt(call, 1) else await recover(call)
             finally:
                 call.slot.item_scope = None
                 scopes.discard(scope)
@@ -162,20 +165,19 @@ class Fanout:
     def _note(self, call: Call, status: StepStatus, failure: Failure | None) -> None:
         index = call.index
         assert index is not None
-        del self._calls[index]
         self._ended += 1
         started_ms, duration_ms = (call.started - self.run.started) * 1000, (call.ended - call.started) * 1000
         self._starts[index] = started_ms
         self._durations[index] = duration_ms
         if status is StepStatus.SKIPPED and not call.attempts:
-            call.attempts.append(Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms))
+            call.attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
         if status is not StepStatus.COMPLETED or call.attempts:
             self._exceptional[index] = ItemOutcome(
                 index,
                 status,
                 duration_ms,
                 self.outputs[index],
-                tuple(call.attempts),
+                call.attempts,
                 failure.error_type if failure else None,
                 failure.error_message if failure else None,
                 started_ms,

@@ -101,7 +101,7 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         added = list(await call_user(run, planner, request))
         graph = _splice(run, removed, added, number)
     except BaseException as error:
-        if was_cancelled(error):
+        if was_cancelled(run, error):
             raise
         cause = explain(run, node.name, error, failure.attempt)
         run.abort(dataclasses.replace(cause, error_message=f"the planner failed: {cause.error_message}"))

@@ -47,7 +47,7 @@ def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResul
         return StepResult(
             call.node.name,
             gave_up.status,
-            attempts=tuple(call.attempts),
+            attempts=call.attempts,
             started_ms=started_ms,
             duration_ms=duration_ms,
             error_type=gave_up.failure.error_type,
@@ -58,7 +58,7 @@ def step_result(run: RunRecord, call: Call, gave_up: GaveUp | None) -> StepResul
         call.node.name,
         StepStatus.SKIPPED if call.skipped else StepStatus.COMPLETED,
         call.output,
-        tuple(call.attempts) or (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),),
+        call.attempts or (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),),
         started_ms=started_ms,
         duration_ms=duration_ms,
         reason="its action returned SKIP" if call.skipped else None,
@@ -142,7 +142,7 @@ def _cancelled(run: RunRecord, active: Call | Fanout, reason: str) -> StepResult
     return StepResult(
         active.node.name,
         StepStatus.CANCELLED,
-        attempts=tuple(active.attempts) if isinstance(active, Call) else (),
+        attempts=active.attempts if isinstance(active, Call) else (),
         items=active.outcomes() if isinstance(active, Fanout) else None,
         started_ms=(active.started - run.started) * 1000,
         duration_ms=(run.now() - active.started) * 1000,

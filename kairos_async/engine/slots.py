@@ -43,24 +43,18 @@ class Slot:
 
     Attributes:
         held: True from the start; False while the slot is given up.
-        scope: what cancels the worker.
-        item_scope: what cancels the item of a foreach that it runs; None if only the whole run can be.
+        item_scope: what cancels the item of a foreach that it runs; None if only all workers can be cancelled.
         clean: whether the task's context variables are still those of the run. An action may set some; then the
             task does not run another unit.
     """
 
-    __slots__ = ("_run", "clean", "held", "item_scope", "scope")
+    __slots__ = ("_run", "clean", "held", "item_scope")
 
-    def __init__(self, run: SlotSource, scope: anyio.CancelScope) -> None:
+    def __init__(self, run: SlotSource) -> None:
         self._run = run
-        self.scope = scope
         self.item_scope: anyio.CancelScope | None = None
         self.held = True
         self.clean = True
-
-    def cancelled(self) -> bool:
-        """Whether what this worker does has been cancelled."""
-        return self.scope.cancel_called or (self.item_scope is not None and self.item_scope.cancel_called)
 
     def note_context(self, expected: contextvars.Context) -> None:
         """See whether an action has left context variables behind in this task.
@@ -70,8 +64,9 @@ class Slot:
         current = contextvars.copy_context()
         if len(current) != len(expected):
             self.clean = False
+        find = expected.get
         for variable, value in current.items():
-            if expected.get(variable) is not value and variable is not CURRENT:
+            if find(variable) is not value and variable is not CURRENT:
                 self.clean = False
 
     def give_up(self) -> None:

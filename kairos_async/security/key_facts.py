@@ -18,9 +18,17 @@ class KeyFacts(dict[str, int]):
 
     __slots__ = ("matcher",)
 
+    known_count: Final = 0
+    """Of secrets, for which `RunFacts` look into keys."""
+
     def __init__(self, matcher: KeyMatcher) -> None:
         super().__init__()
         self.matcher: Final = matcher
+
+    @property
+    def shared(self) -> KeyFacts:
+        """What holds for every run: these facts."""
+        return self
 
     def __missing__(self, key: str) -> int:
         if type(key) is not str:

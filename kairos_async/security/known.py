@@ -39,6 +39,8 @@ _FEW: Final = 16
 _FEW_FORMS: Final = 200
 """Up to here, a search for each form is faster than a look at each place of the text."""
 _NOTHING: Final[dict[int, set[str]]] = {}
+_NONE: Final[frozenset[str]] = frozenset()
+"""One for all: each empty set takes 200 bytes, of 10,000 for a small run under way."""
 _OPENING: Final = 32
 """Characters of a form that the common expression looks for."""
 
@@ -58,12 +60,11 @@ class KnownSecrets:
 
     def __init__(self) -> None:
         self.count = 0
-        self._values: set[str] = set()
+        self._values: set[str] | None = None
         self._new: list[str] = []
         self._lock = threading.Lock()
         # What follows is replaced, never changed in place: a search in another thread goes on with what it began with.
-        self._plain: frozenset[str] = frozenset()
-        self._encoded: frozenset[str] = frozenset()
+        self._plain = self._encoded = _NONE
         self._late: tuple[str, ...] = ()
         self._compiled: Callable[[str], bool] | None = None
         self._index: dict[str, dict[int, set[str]]] = {}  # by opening and length; read and written under the lock
@@ -85,7 +86,8 @@ class KnownSecrets:
                 continue
             for start in range(0, len(text), _LONGEST_FORM):
                 piece = text[start : start + _LONGEST_FORM]
-                if len(piece) >= SHORTEST_SECRET and piece not in self._values:
+                if len(piece) >= SHORTEST_SECRET and piece not in (self._values or ()):
+                    self._values = self._values or set()
                     self._values.add(piece)
                     self._new.append(piece)
                     self.count += 1

@@ -58,7 +58,8 @@ class Redactor:
 
     def _use(self, shared: KeyFacts) -> None:
         self._keys = shared.matcher
-        self._facts = RunFacts(shared, self._known)
+        # Without a secret of its own, a run finds all that it asks of keys where other runs have left it.
+        self._facts: KeyFacts | RunFacts = RunFacts(shared, self._known) if self._known.count else shared
 
     def __repr__(self) -> str:
         return "<Redactor>"
@@ -214,7 +215,7 @@ class Redactor:
         except RecursionError:  # the caller is itself near the limit of the stack
             return type_name(data)
 
-    def _facts_now(self) -> RunFacts:
+    def _facts_now(self) -> KeyFacts | RunFacts:
         """Return what is known of keys, anew if more secrets are known than when it was found out."""
         if self._facts.known_count != self._known.count:
             self._facts = RunFacts(self._facts.shared, self._known)

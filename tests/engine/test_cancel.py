@@ -196,6 +196,25 @@ def test_a_run_can_be_cancelled_at_every_await(name: str, way: Callable[[int], A
     assert not any(stopped[-5:])
 
 
+def test_a_run_that_is_left_in_the_background_ends_with_its_loop() -> None:
+    """As `asyncio.run` ends, it cancels every task there is at once: the run's own, and the workers beside it."""
+
+    async def act(_: StepContext) -> None:
+        await asyncio.sleep(1000)
+
+    async def main() -> bool:
+        steps = [Step(name, act) for name in "ab"]
+        run = asyncio.create_task(Workflow("w", steps).run())
+        await asyncio.sleep(0.01)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=5)
+        return run.cancelled() and open_contexts() == 0
+
+    assert asyncio.run(main())
+
+
 @pytest.mark.parametrize("how", ["cancel", "timeout", "abort"])
 async def test_a_run_waits_for_the_cleanup_of_its_steps(how: str) -> None:
     """However it ends, it ends when its last task has ended."""

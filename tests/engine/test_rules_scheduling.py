@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from kairos_async import FailureAction, FailurePolicy, Step, StepContext, Workflow
 from tests.clocks import run_virtual
-from tests.engine.tools import Clocked, chance, flaky, others, raises, retrying, returns, run, statuses
+from tests.engine.tools import NO_RETRY, Clocked, chance, flaky, others, raises, retrying, returns, run, statuses
 
 
 async def test_barrier_the_child_of_the_fast_step_starts_at_a_tenth_of_a_second() -> None:
@@ -209,3 +210,27 @@ async def test_steps_that_never_wait_let_other_tasks_run() -> None:
         await run(*(Step(f"s{i}", act, depends_on=[f"s{i - 1}"] if i else []) for i in range(1000)))
         assert turns - before >= 10
         group.cancel_scope.cancel()
+
+
+def test_on_asyncio_layers_take_as_many_tasks_as_they_are_wide() -> None:
+    """A worker with nothing to do rests until the next layer is ready. None is left at the end, or at an abort."""
+    tasks: set[asyncio.Task[Any] | None] = set()
+
+    async def act(ctx: StepContext) -> None:
+        tasks.add(asyncio.current_task())
+        await asyncio.sleep(0.001 if ctx.step_id.endswith("_0") else 0)  # the others rest meanwhile
+        if ctx.step_id == "s9_1":
+            raise ValueError
+
+    def layered(depth: int) -> Workflow:
+        layers = [[f"s{layer}_{place}" for place in range(5)] for layer in range(depth)]
+        needs: list[list[str]] = [[], *layers]
+        steps = [Step(name, act, depends_on=needs[layer]) for layer, names in enumerate(layers) for name in names]
+        return Workflow("w", steps, failure_policy=NO_RETRY)
+
+    async def main() -> list[Any]:
+        ended = [(await layered(9).run()).status, len(tasks)]
+        tasks.clear()
+        return [*ended, (await layered(12).run()).status, len(tasks), len(asyncio.all_tasks())]
+
+    assert asyncio.run(main()) == ["complete", 5, "failed", 5, 1]

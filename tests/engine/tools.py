@@ -202,7 +202,7 @@ def others() -> set[object]:
 
 def open_contexts() -> int:
     """Return how many contexts can still reach a run's state."""
-    return len(context._open)
+    return len(context.OPEN)
 
 
 def chance(seed: object) -> random.Random:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kairos_async import ScopeError, StateError, StateStore, Step, StepContext, TaskGraph
 from kairos_async.account import Account
-from kairos_async.context import Scope, close_context, open_context
+from kairos_async.context import OPEN, Scope
 from kairos_async.plan import Node
 from kairos_async.security import Redactor
 from kairos_async.state import read_copy, store_copy
@@ -106,7 +106,7 @@ class Scopes(RuleBasedStateMachine):
         self.attempts += 1
         context = StepContext(node.name, "run", self.attempts)
         scope = Scope(self.services, node)
-        open_context(context, scope)
+        OPEN[context] = scope
         self.opened[node.name] = Opened(node, scope, context)
 
     @rule(number=st.integers(0, 4), values=st.dictionaries(st.sampled_from(KEYS), VALUES), output=VALUES)
@@ -211,7 +211,7 @@ class Scopes(RuleBasedStateMachine):
     def close(self, opened: Opened) -> None:
         """Close an attempt."""
         del self.opened[opened.node.name]
-        close_context(opened.context)
+        del OPEN[opened.context]
         self.dead.append(opened.context)
 
     @invariant()
@@ -234,7 +234,7 @@ class Scopes(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for opened in self.opened.values():
-            close_context(opened.context)
+            del OPEN[opened.context]
 
 
 TestScopes = Scopes.TestCase
