@@ -1,10 +1,10 @@
-"""What watching costs: CPU time of the same run without and with logs, and how long logging keeps the event loop.
+"""What watching costs: CPU time of the same run watched and unwatched, and how long logging keeps the event loop.
 
-    python -m benchmarks.observe [--rounds N] [--only TEXT] [--quick] [--json FILE]
+    python -m benchmarks.observe [--rounds N] [--quick] [--json FILE] [--save]
 
-CPU time is that of the whole process, worker threads that write included. The ways take turns in each round; a ratio is
-that of the fastest rounds, which is the steadier figure on a machine that others use too. Files go to a temporary
-directory, the console's lines to the null device.
+CPU time is that of the whole process, worker threads that write included. The ways take turns in one process, and a
+ratio is that of times taken one after the other. Steps have contracts, so a logger shows three events of each and a
+stream four, with outputs. Files go to a temporary directory, the console's lines to the null device.
 
 The stall is the longest delay of a task that wants to run every millisecond beside steps that wait, as calls of a model
 do: with logs and without.
@@ -20,84 +20,72 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeAlias
 
-from benchmarks.ours import Answer, to_workflow
-from benchmarks.reference import Graph
-from benchmarks.report import environment, table, write_json
-from benchmarks.workloads import chain, fan_out
+from benchmarks.ours import foreach_workflow, to_workflow
+from benchmarks.report import Spread, add_outputs, environment, keep, table
+from benchmarks.workloads import chain, fan_out, layers
 from kairos_async import ConsoleSink, JSONLinesSink, RunLogger, StepContext, Workflow
 
 STEPS: Final = 10_000
 STALL: Final = 0.020
 """Seconds that logging may keep the loop."""
-WAYS: Final = {"console and lines": 1.5, "lines": 2.0, "stream": 1.6}
-"""The largest ratio that is good enough, by way of watching."""
-COLUMNS: Final = ("workload", "watched by", "us a step", "without", "ratio", "at most", "")
+UNWATCHED: Final = "nobody"
+BOTH: Final = "lines and console"
+TARGETS: Final[dict[str, float | None]] = {"logger alone": None, "JSON lines": 2.0, BOTH: 1.5, "stream": 1.6}
+"""By way of watching, the most that a run may take, in times of the same run unwatched. None: for comparison."""
+
+Run: TypeAlias = Callable[[], Awaitable[object]]
 
 
-def sinks(way: str, directory: Path, null: TextIO) -> list[Any]:
-    """Return the sinks of a way."""
-    lines, console = JSONLinesSink(directory / "{run_id}.jsonl"), ConsoleSink(null)
-    known: dict[str, list[Any]] = {"lines": [lines], "console": [console], "console and lines": [lines, console]}
-    return known.get(way, [])
-
-
-def runner(way: str, workflow: Workflow, directory: Path, null: TextIO) -> Callable[[], Awaitable[object]]:
+def watched(way: str, workflow: Workflow, inputs: dict[str, object], directory: Path, null: TextIO) -> Run:
     """Return what runs the workflow once, watched in this way."""
     if way == "stream":
 
         async def consume() -> None:
-            async for _ in workflow.stream():
+            async for _ in workflow.stream(inputs):
                 pass
 
         return consume
-    if way != "nobody":
-        workflow.add_hook(RunLogger(sinks=sinks(way, directory, null)))
+    lines = [JSONLinesSink(directory / "{run_id}.jsonl")] if way in ("JSON lines", BOTH) else []
+    console = [ConsoleSink(null)] if way == BOTH else []
+    if way != UNWATCHED:
+        workflow.add_hook(RunLogger(sinks=[*lines, *console]))
 
     async def run() -> None:
-        result = (await workflow.run()).raise_for_status()
+        result = (await workflow.run(inputs)).raise_for_status()
         assert not result.warnings, result.warnings
 
     return run
 
 
-def workloads(steps: int) -> dict[str, tuple[Graph, object]]:
-    """Return the graphs, and the contract of their steps: without one, there are two events a step and not four."""
+def workloads(steps: int) -> dict[str, tuple[Callable[[], Workflow], dict[str, object]]]:
+    """Return what makes each workflow, and its inputs."""
     return {
-        "fan-out, contracts": (fan_out(steps), Answer),
-        "fan-out": (fan_out(steps), None),
-        "chain, contracts": (chain(steps), Answer),
-        "chain": (chain(steps), None),
+        f"chain {steps:,}": (lambda: to_workflow(chain(steps)), {}),
+        f"fan-out {steps:,}": (lambda: to_workflow(fan_out(steps)), {}),
+        f"layers {steps // 20:,} x 20": (lambda: to_workflow(layers(steps // 20, 20)), {}),
+        f"foreach {steps:,} at 100": (lambda: foreach_workflow(100), {"items": list(range(steps))}),
     }
 
 
-async def measure(name: str, steps: int, rounds: int, directory: Path, null: TextIO) -> list[dict[str, Any]]:
-    """Time a workload watched by nobody and in each way, in turns."""
-    graph, contract = workloads(steps)[name]
-    ways = ["nobody", "logger alone", "console", *WAYS]
-    sides = {way: runner(way, to_workflow(graph, contract=contract), directory, null) for way in ways}
-    times: dict[str, list[float]] = {way: [] for way in ways}
+async def measure(sides: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each side, in turns; the first round warms up and does not count."""
+    took: dict[str, list[float]] = {way: [] for way in sides}
     for number in range(rounds + 1):
-        for way in ways if number % 2 else reversed(ways):
+        for way, run in sides.items():
             gc.collect()
             started = time.process_time()
-            await sides[way]()
+            await run()
             if number:
-                times[way].append(time.process_time() - started)
-    least = {way: min(found) / steps * 1e6 for way, found in times.items()}
-    return [
-        {
-            "workload": name,
-            "way": way,
-            "us_a_step": least[way],
-            "without": least["nobody"],
-            "ratio": least[way] / least["nobody"],
-            "target": WAYS.get(way),
-            "times_s": times[way],
-        }
-        for way in ways[1:]
-    ]
+                took[way].append(time.process_time() - started)
+    return took
+
+
+def ratios(took: dict[str, list[float]]) -> dict[str, Any]:
+    """Return, for each way, the spread of what it takes over what nobody's watching takes."""
+    bare = took[UNWATCHED]
+    return {way: Spread.of([a / b for a, b in zip(took[way], bare, strict=True)])._asdict() for way in TARGETS}
 
 
 async def longest_stall(way: str, steps: int, directory: Path, null: TextIO) -> float:
@@ -107,8 +95,7 @@ async def longest_stall(way: str, steps: int, directory: Path, null: TextIO) -> 
         await asyncio.sleep(0.002)
         return {"name": "x", "score": 0.5, "n": 3}
 
-    graph: Graph = [(f"s{i}", []) for i in range(steps)]
-    run = runner(way, to_workflow(graph, wait, 50), directory, null)
+    run = watched(way, to_workflow(fan_out(steps), wait, 50), {}, directory, null)
     late = 0.0
 
     async def tick() -> None:
@@ -127,33 +114,23 @@ async def longest_stall(way: str, steps: int, directory: Path, null: TextIO) -> 
     return late
 
 
-async def measure_stalls(steps: int, rounds: int, directory: Path, null: TextIO) -> list[dict[str, Any]]:
-    """The least of the longest stalls, over the rounds: what others do on the machine only makes them longer."""
-    found = []
-    for way in ("nobody", "console and lines"):
-        stalls = [await longest_stall(way, steps, directory, null) for _ in range(rounds)]
-        found.append({"way": way, "stalls_s": stalls, "least_s": min(stalls)})
-    return found
+async def measure_all(steps: int, rounds: int, directory: Path, null: TextIO) -> dict[str, Any]:
+    """Measure each workload in each way, and the stalls."""
+    costs = {}
+    for name, (build, inputs) in workloads(steps).items():
+        sides = {way: watched(way, build(), inputs, directory, null) for way in (UNWATCHED, *TARGETS)}
+        costs[name] = ratios(await measure(sides, rounds))
+    stalls: dict[str, Any] = {}
+    for way in (UNWATCHED, BOTH):
+        found = [1e3 * await longest_stall(way, steps // 2, directory, null) for _ in range(min(rounds, 5))]
+        stalls[way] = Spread.of(found)._asdict()
+    return {"costs": costs, "stalls_ms": stalls}
 
 
-def row(result: dict[str, Any]) -> list[str]:
+def row(name: str, found: dict[str, Any]) -> list[str]:
     """One line of the table."""
-    target = result["target"]
-    missed = "MISSED" if target is not None and result["ratio"] > target else ""
-    figures = [f"{result['us_a_step']:.1f}", f"{result['without']:.1f}", f"{result['ratio']:.2f}"]
-    return [result["workload"], result["way"], *figures, "" if target is None else f"{target:.1f}", missed]
-
-
-async def measure_all(
-    chosen: Sequence[str], steps: int, rounds: int, directory: Path, null: TextIO
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Measure each workload whose name has one of the texts (all, if there are none), and the stalls."""
-    costs = []
-    for name in workloads(1):
-        if chosen and not any(text in name for text in chosen):
-            continue
-        costs += await measure(name, steps, rounds, directory, null)
-    return costs, await measure_stalls(steps // 2, min(rounds, 3), directory, null)
+    missed = [way for way, target in TARGETS.items() if target is not None and found[way]["median"] > target]
+    return [name, *(Spread(**found[way]).show() for way in TARGETS), ", ".join(f"{way} MISSED" for way in missed)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,24 +138,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.observe", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, at least 1 (default: 5)")
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="workloads with this in their name")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds that count, at least 1 (default: 9)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the size and 3 rounds: a look, no figures")
-    parser.add_argument("--json", metavar="FILE", help="write every time to FILE (-: standard output)")
+    add_outputs(parser)
     options = parser.parse_args(arguments)
     rounds = 3 if options.quick else max(1, options.rounds)
     steps = STEPS // 10 if options.quick else STEPS
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as null:
-        costs, stalls = asyncio.run(measure_all(options.only, steps, rounds, Path(folder), null))
+        found = asyncio.run(measure_all(steps, rounds, Path(folder), null))
     facts = ", ".join(f"{key} {value}" for key, value in environment().items())
-    print(table(f"CPU time of watched runs, least of {rounds} rounds ({facts})", COLUMNS, list(map(row, costs))))
-    without, watched = (stall["least_s"] * 1e3 for stall in stalls)
-    verdict = "" if watched - without < STALL * 1e3 else "  MISSED"
+    limits = [way if target is None else f"{way}, at most {target}" for way, target in TARGETS.items()]
+    rows = [row(name, costs) for name, costs in found["costs"].items()]
+    print(table(f"CPU time over the same run unwatched ({facts})", ["workload", *limits, ""], rows))
+    without, with_logs = (found["stalls_ms"][way]["least"] for way in (UNWATCHED, BOTH))
+    verdict = "" if with_logs - without < STALL * 1e3 else "  MISSED"
     print(
-        f"\nLongest stall of the loop: {watched:.1f} ms with console and lines, {without:.1f} ms without; "
+        f"\nLongest stall of the loop: {with_logs:.1f} ms with lines and console, {without:.1f} ms without; "
         f"logging may add {STALL * 1e3:.0f} ms.{verdict}"
     )
-    write_json(options.json, "observe", {"costs": costs, "stalls": stalls})
+    keep(options, "observe", found)
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def memory_section() -> str:
 
 
 def other_section() -> str:
-    """Return start-up, stalls, loops and observers, as far as they were measured."""
+    """Return start-up, stalls, loops and watching, as far as they were measured."""
     parts = []
     if whole := read("startup"):
         found = {name: {end: 1e3 * seconds for end, seconds in each.items()} for name, each in whole["results"].items()}
@@ -212,14 +212,19 @@ def other_section() -> str:
         rows = [[name, show(each["on"], 1), show(each["off"], 1)] for name, each in whole["results"].items()]
         columns = ["longest gap under 10,000 steps, CPU ms", "median (least - most)", "collector off"]
         parts.append(markdown(columns, rows))
-    for name, title, digits in (("loops", "CPU us a step on", 1), ("observers", "CPU time over the run unwatched", 2)):
-        if whole := read(name):
-            columns = list(next(iter(whole["results"].values())))
-            rows = [
-                [key, *(show(each[column], digits) for column in columns)] for key, each in whole["results"].items()
-            ]
-            parts.append(markdown([title, *columns], rows))
+    if whole := read("loops"):
+        parts.append(_by_column("CPU us a step on", whole["results"], 1))
+    if whole := read("observe"):
+        parts.append(_by_column("CPU time over the run unwatched", whole["results"]["costs"], 2))
+        stalls = {name: {"ms": each} for name, each in whole["results"]["stalls_ms"].items()}
+        parts.append(_by_column("longest delay of a task beside 50 steps that wait, watched by", stalls, 1))
     return "\n\n".join(parts)
+
+
+def _by_column(title: str, rows: dict[str, dict[str, Any]], digits: int) -> str:
+    columns = list(next(iter(rows.values())))
+    return markdown([title, *columns], [[key, *(show(each[column], digits) for column in columns)]
+                                        for key, each in rows.items()])  # fmt: skip
 
 
 SECTIONS: Final[dict[str, tuple[str, Callable[[], str]]]] = {

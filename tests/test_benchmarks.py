@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from benchmarks import ours, page, timing
+from benchmarks import observe, ours, page, timing
 from benchmarks.count import report, sides
 from benchmarks.peers import PEERS
 from benchmarks.reference import run_graph
@@ -107,3 +108,18 @@ def test_the_pictures_are_those_of_the_committed_figures(name: str) -> None:
     for shape in root:
         assert 0 <= float(shape.get("cx", 0)) <= width
         assert 0 <= float(shape.get("y", 0)) <= height
+
+
+@pytest.mark.real_time
+def test_a_watched_run_is_compared_with_the_same_run_unwatched(tmp_path: Path) -> None:
+    """Each way of watching sees the run to its end."""
+    with (tmp_path / "console.txt").open("w+", encoding="utf-8") as console:
+        ways = (observe.UNWATCHED, *observe.TARGETS)
+        sides = {way: observe.watched(way, ours.to_workflow(chain(20)), {}, tmp_path, console) for way in ways}
+        found = observe.ratios(asyncio.run(observe.measure(sides, 1)))
+        console.seek(0)
+        lines = console.read().splitlines()
+    assert found.keys() == observe.TARGETS.keys()
+    logs = [path.read_bytes().splitlines() for path in tmp_path.glob("*.jsonl")]
+    assert [len(log) for log in logs] == [3 * 20 + 2] * 4  # two rounds of two ways
+    assert len(lines) == 2 * (3 * 20 + 2)
