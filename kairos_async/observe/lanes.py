@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 import anyio
 import anyio.lowlevel
 
-from kairos_async.engine.inbox import Inbox
+from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, WorkflowComplete
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from kairos_async._types import JSONValue
-from kairos_async.engine.inbox import Inbox
+from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, StepComplete, WorkflowComplete
 from kairos_async.exceptions import ExecutionError
 from kairos_async.observe.lanes import Lane, wait_for
