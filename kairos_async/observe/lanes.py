@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, WorkflowComplete
-from kairos_async.observe.piles import Pile, Portion
+from kairos_async.observe.piles import Pile, Portion, without
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception
 
@@ -220,15 +220,15 @@ class Lane:
         pile, dropped = self._source.take_for(self)
         self._make_room()
         left = pile.count
-        events: list[Event] = []
+        portions: list[Portion] = []
         try:
             while left and not self.broken:
-                events = events or pile.take(_MOST)
-                outcome = await self._give(events, dropped)
+                portions = portions or pile.take(_MOST)
+                outcome = await self._give(portions, dropped)
                 dropped = 0
                 left -= outcome.count
                 self.lost += outcome.errors
-                events = events[outcome.count :]
+                portions = without(portions, outcome.count)
         finally:
             self.lost += left
         if not self._closing and self._pending.count < self._size // 2:
@@ -236,8 +236,8 @@ class Lane:
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
 
-    async def _give(self, events: list[Event], dropped: int) -> Outcome:
-        return await self._call(lambda outcome: self.target.emit(outcome, events, dropped))
+    async def _give(self, portions: list[Portion], dropped: int) -> Outcome:
+        return await self._call(lambda outcome: self.target.emit(outcome, portions, dropped))
 
     def _make_room(self) -> None:
         self._room.set()

@@ -61,13 +61,15 @@ class Pile:
             self._portions.append(portion)
             self.count += portion.count
 
-    def take(self, most: int) -> list[Event]:
+    def take(self, most: int) -> list[Portion]:
         """Take out the oldest portions, with so many events together, or those of the last one beyond."""
-        events: list[Event] = []
-        while self._portions and len(events) < most:
-            events += self._portions.popleft().open()
-        self.count -= len(events)
-        return events
+        taken: list[Portion] = []
+        room = most
+        while self._portions and room > 0:
+            taken.append(self._portions.popleft())
+            room -= taken[-1].count
+        self.count -= most - room
+        return taken
 
     def forget(self, keep: int) -> None:
         """Take out the oldest portions, as far as so many events remain."""
@@ -77,3 +79,12 @@ class Pile:
     def events(self) -> list[Event]:
         """All events."""
         return [event for portion in tuple(self._portions) for event in portion.open()]
+
+
+def without(portions: Sequence[Portion], count: int) -> list[Portion]:
+    """The portions without the first so many events."""
+    left = sum(portion.count for portion in portions) - count
+    if not left:
+        return []
+    events = [event for portion in portions for event in portion.open()]
+    return [Portion(events[count:], pack=False)]
