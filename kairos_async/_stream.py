@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 
-from kairos_async.engine.inbox import Inbox
+from kairos_async.engine.emit import Inbox
 from kairos_async.engine.tasks import native_loop, start_detached
 from kairos_async.events import Event, Hook
 

@@ -11,6 +11,7 @@ from kairos_async.events import Event, WorkflowComplete
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.files import Existing, LogPath, LogWriteError, write
 from kairos_async.observe.lines import encode_all
+from kairos_async.observe.piles import Portion
 from kairos_async.observe.runlog import log_of
 
 
@@ -25,9 +26,8 @@ class _Lines:
         # A file that is gone on with may end in the middle of a line, if its last process was killed.
         self.torn = os.fstat(descriptor).st_size > 0
 
-    def write(self, events: Sequence[Event], dropped: int) -> None:
-        """Write the events in one go."""
-        content = encode_all(events, self.lost + dropped)
+    def write(self, content: bytes, events: int, dropped: int) -> None:
+        """Write so many events, of which the first tells of those lost and dropped before, in one go."""
         if self.torn:
             content = b"\n" + content
         count, error = write(self.descriptor, content)
@@ -36,8 +36,8 @@ class _Lines:
             return
         whole = content.count(b"\n", self.torn, count)
         self.torn = self.torn or content[count - 1 : count] != b"\n"
-        self.lost = (0 if whole else self.lost + dropped) + len(events) - whole
-        raise LogWriteError(error, len(events) - whole)
+        self.lost = (0 if whole else self.lost + dropped) + events - whole
+        raise LogWriteError(error, events - whole)
 
 
 class JSONLinesSink:
@@ -77,8 +77,18 @@ class JSONLinesSink:
 
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write events of one run, which `dropped` others came before that nobody will see."""
-        run_id = events[0].run_id
-        self._lines(run_id).write(events, dropped)
+        self.emit_portions([Portion(events, pack=False)], dropped)
+
+    def emit_portions(self, portions: Sequence[Portion], dropped: int = 0) -> None:
+        """The same for events as a logger has them."""
+        events: Sequence[Event] = ()
+        parts: list[bytes] = []
+        for portion in portions:
+            events = portion.open()
+            before = 0 if parts else self._lines(events[0].run_id).lost + dropped
+            parts.append(encode_all(events, before))
+        run_id = events[-1].run_id
+        self._lines(run_id).write(b"".join(parts), sum(portion.count for portion in portions), dropped)
         if isinstance(events[-1], WorkflowComplete):
             os.close(self._runs.pop(run_id).descriptor)
 

@@ -8,14 +8,15 @@ for each event. What a sink does, or fails to do, stays in its lane.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-from kairos_async.engine.inbox import Inbox
+from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, WorkflowComplete
+from kairos_async.observe.piles import Pile, Portion, without
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception
 
@@ -54,7 +55,7 @@ class Source(Protocol):
     def collect(self) -> None:
         """Queue for the lanes what has come up."""
 
-    def take_for(self, lane: Lane) -> tuple[list[Event], int]:
+    def take_for(self, lane: Lane) -> tuple[Pile, int]:
         """What is queued for a lane, and how many events were dropped before."""
 
 
@@ -102,7 +103,7 @@ class Lane:
         self._wait = on_full == "wait"
         self._timeout = timeout
         self._redactor = redactor
-        self._pending: list[Event] = []
+        self._pending = Pile()
         self._before = self._after = 0  # dropped before the first of those pending, and after the last of them
         self._final: Event | None = None  # the final event, if it found the queue full
         self._idle = False
@@ -114,17 +115,19 @@ class Lane:
     @property
     def room(self) -> int:
         """How many events may still be queued."""
-        return max(0, self._size - len(self._pending))
+        return max(0, self._size - self._pending.count)
 
-    def offer(self, events: Sequence[Event]) -> None:
+    def offer(self, portion: Portion) -> None:
         """Queue events. Does not wait: whoever can should `drain()` before it goes on."""
+        room = self.room
         if self.broken:
-            self.lost += len(events)
-            return
-        room = len(events) if self._wait else self.room
-        self._pending += events[:room]
-        left = len(events) - room
-        if left > 0:
+            self.lost += portion.count
+        elif self._wait or portion.count <= room:
+            self._pending.add(portion)
+        else:
+            events = portion.open()
+            self._pending.add(Portion(events[:room], pack=False))
+            left = portion.count - room
             if type(events[-1]) is WorkflowComplete:
                 self._final = events[-1]  # how a run ended is not dropped
                 left -= 1
@@ -138,21 +141,22 @@ class Lane:
 
     def wake_if_much(self) -> None:
         """Do not wait for more, if so much is queued already."""
-        if len(self._pending) >= self._size // 2:
+        if self._pending.count >= self._size // 2:
             self._wake.set()
 
-    def take(self) -> tuple[list[Event], int]:
+    def take(self) -> tuple[Pile, int]:
         """Take out what is queued, and how many events were dropped before."""
-        events, self._pending = self._pending, []
+        pile, self._pending = self._pending, Pile()
         dropped, self._before, self._after = self._before, self._after, 0
-        if not events and self._final is not None:
-            events, self._final = [self._final], None
-        return events, dropped
+        if not pile.count and self._final is not None:
+            pile.add(Portion([self._final], pack=False))
+            self._final = None
+        return pile, dropped
 
     @property
     def full(self) -> bool:
         """Whether the run should wait until the sink has taken something."""
-        return len(self._pending) >= self._size and self._wait and not self.broken
+        return self._pending.count >= self._size and self._wait and not self.broken
 
     async def drain(self) -> None:
         """Wait until the queue is not full, or its sink is given up."""
@@ -195,41 +199,45 @@ class Lane:
                 if not target.runs:
                     await self._call(lambda outcome: target.call(outcome, "close"))
         finally:
-            self.lost += len(self._pending)
+            self.lost += self._pending.count
             self.begun.set()
             self.done.set()
 
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
         self._source.collect()
-        if not self._pending and self._final is None and not self._closing:
+        if not self._pending.count and self._final is None and not self._closing:
             self._idle = True
             self._wake = anyio.Event()
             self._source.inbox.rest()
             await self._wake.wait()
             self._idle = False
             self._source.collect()
-        return bool(self._pending) or self._final is not None
+        return self._pending.count > 0 or self._final is not None
 
     async def _deliver(self) -> None:
         """Give the sink what is there, then let something come up."""
-        events, dropped = self._source.take_for(self)
+        pile, dropped = self._source.take_for(self)
         self._make_room()
-        start = 0
+        left = pile.count
+        portions: list[Portion] = []
         try:
-            while start < len(events) and not self.broken:
-                outcome = await self._give(events[start : start + _MOST], 0 if start else dropped)
-                start += outcome.count
+            while left and not self.broken:
+                portions = portions or pile.take(_MOST)
+                outcome = await self._give(portions, dropped)
+                dropped = 0
+                left -= outcome.count
                 self.lost += outcome.errors
+                portions = without(portions, outcome.count)
         finally:
-            self.lost += len(events) - start
-        if not self._closing and len(self._pending) < self._size // 2:
+            self.lost += left
+        if not self._closing and self._pending.count < self._size // 2:
             self._wake = anyio.Event()
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
 
-    async def _give(self, events: list[Event], dropped: int) -> Outcome:
-        return await self._call(lambda outcome: self.target.emit(outcome, events, dropped))
+    async def _give(self, portions: list[Portion], dropped: int) -> Outcome:
+        return await self._call(lambda outcome: self.target.emit(outcome, portions, dropped))
 
     def _make_room(self) -> None:
         self._room.set()

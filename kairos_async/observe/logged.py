@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -13,15 +13,18 @@ import anyio
 import anyio.lowlevel
 
 from kairos_async._types import JSONValue
-from kairos_async.engine.inbox import Inbox
+from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, StepComplete, WorkflowComplete
 from kairos_async.exceptions import ExecutionError
 from kairos_async.observe.lanes import Lane, wait_for
+from kairos_async.observe.piles import Pile, Portion
 from kairos_async.observe.runlog import RunLog, Tally
 from kairos_async.security import Redactor
 
-_PORTION: Final = 1_000
-"""Events that come up before they are looked at: a third of a millisecond of work, and 0.1 us of it for each event."""
+_PORTION: Final = 250
+"""Events that come up before they are looked at, in 0.1 ms; until then they are objects, see `Portion`."""
+_FEW: Final = 1_000
+"""Events of a run that are not worth packing."""
 
 
 class SinkError(ExecutionError):
@@ -65,15 +68,28 @@ class Logged:
     Events come into the inbox one by one, and are counted and handed to the lanes many at once.
 
     Attributes:
-        shown: how many events the logger shows; `events` has the newest of them.
+        shown: how many events the logger shows.
     """
 
-    __slots__ = ("_lock", "_room", "_showing", "_tally", "_waits", "events", "inbox", "lanes", "run_id", "shown")
+    __slots__ = (
+        "_keep",
+        "_lock",
+        "_pile",
+        "_room",
+        "_showing",
+        "_tally",
+        "_waits",
+        "inbox",
+        "lanes",
+        "run_id",
+        "shown",
+    )
 
     def __init__(self, run_id: str, keep: int, showing: Showing) -> None:
         self.run_id = run_id
         self.inbox = Inbox(self._arrived)
-        self.events: deque[Event] = deque(maxlen=keep)
+        self._keep = keep
+        self._pile = Pile()
         self.shown = 0
         self.lanes: list[Lane] = []
         self._showing = showing
@@ -94,6 +110,11 @@ class Logged:
         if len(self.inbox.events) >= _PORTION:
             self.collect()
 
+    @property
+    def kept(self) -> int:
+        """How many events the log has."""
+        return min(self._pile.count, self._keep)
+
     def collect(self) -> None:
         """Count what is in the inbox, keep it, and queue it for the sinks. Any thread may call this."""
         with self._lock:
@@ -102,13 +123,15 @@ class Logged:
                 kinds = Counter(map(type, events))
                 self._tally.add_all(events, kinds)
                 shown = self._showing.of(events, kinds, self._tally)
-                self.events.extend(shown)
                 self.shown += len(shown)
+                portion = Portion(shown, pack=self.shown > _FEW)
+                self._pile.add(portion)
+                self._pile.forget(self._keep)
                 for lane in self.lanes:
-                    lane.offer(shown)
+                    lane.offer(portion)
             self._note_room()
 
-    def take_for(self, lane: Lane) -> tuple[list[Event], int]:
+    def take_for(self, lane: Lane) -> tuple[Pile, int]:
         """What is queued for a lane, and how many events were dropped before."""
         self.collect()
         with self._lock:
@@ -142,13 +165,15 @@ class Logged:
     def log(self) -> RunLog:
         """What is known of the run."""
         self.collect()
+        with self._lock:
+            events = self._pile.events()[-self._keep :]
         return RunLog(
             run_id=self.run_id,
             workflow_name=self._tally.workflow,
             status=self._tally.status,
-            events=tuple(self.events),
+            events=tuple(events),
             summary=self._tally.summary(),
-            dropped=self.shown - len(self.events),
+            dropped=self.shown - len(events),
         )
 
     async def is_refused(self) -> bool:

@@ -149,8 +149,8 @@ class RunLogger:
         """Count the run among those that have ended, and forget the oldest of these if they are too many."""
         run.collect()
         self._ended.append(run)
-        self._kept += len(run.events)
+        self._kept += run.kept
         while self._kept > self._keep_events and len(self._ended) > 1:
             oldest = self._ended.popleft()
-            self._kept -= len(oldest.events)
+            self._kept -= oldest.kept
             self._runs.pop(oldest.run_id, None)

@@ -12,6 +12,7 @@ import structlog
 
 from kairos_async.events import Event, EventLevel, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import ConfigError
+from kairos_async.observe.piles import Portion
 from kairos_async.observe.wording import SHOWN
 from kairos_async.security import terminal_text
 
@@ -63,21 +64,29 @@ class ConsoleSink:
 
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write a line for each event of a run, and one for those that were dropped before them."""
+        self.emit_portions([Portion(events, pack=False)], dropped)
+
+    def emit_portions(self, portions: Sequence[Portion], dropped: int = 0) -> None:
+        """The same for events as a logger has them."""
         stream = self._stream or sys.stderr
         color = wants_color(stream) if self._color is None else self._color
-        lines = [f"... {dropped} events were dropped"] if dropped else []
-        runs = self._runs.copy()
-        lines += self._lines(events, color)
-        text = "\n".join(lines) + "\n"
-        controls = len(lines) + (2 * len(events) if color else 0)
-        if not text.isascii() or len(text) - len(text.encode().translate(None, _CONTROLS)) != controls:
-            # Some data has more than plain text: rarely, so the others need not be looked at one by one.
-            self._runs = runs
-            lines[-len(events) :] = self._lines(events, color, terminal_text)
-            encoding = getattr(stream, "encoding", None) or "utf-8"
-            text = ("\n".join(lines) + "\n").encode(encoding, "backslashreplace").decode(encoding)
-        stream.write(text)
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        texts = [f"... {dropped} events were dropped\n"] if dropped else []
+        texts += [self._text(portion.open(), color, encoding) for portion in portions]
+        stream.write("".join(texts))
         stream.flush()
+
+    def _text(self, events: Sequence[Event], color: bool, encoding: str) -> str:
+        runs = self._runs.copy()
+        lines = self._lines(events, color)
+        text = "\n".join(lines) + "\n"
+        controls = (3 if color else 1) * len(lines)
+        if text.isascii() and len(text) - len(text.encode().translate(None, _CONTROLS)) == controls:
+            return text
+        # Some data has more than plain text: rarely, so events need not be looked at one by one.
+        self._runs = runs
+        text = "\n".join(self._lines(events, color, terminal_text)) + "\n"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
 
     def flush(self) -> None:
         """Do nothing: each call writes through."""
