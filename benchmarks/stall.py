@@ -2,11 +2,11 @@
 
     python -m benchmarks.stall [--rounds N] [--steps N] [--json FILE] [--save]
 
-A task beside the run does nothing but give way to the others, and looks at the thread's CPU clock each time it is back,
-so that a busy machine lengthens no gap. The bodies wait 0.2 to 1.2 seconds, each for another time, as calls of a model
-would; the hand-written side shows what remains of a stall without a library. A pass of the garbage
-collector over all that is alive is in the figures of both sides; with it off, what is left is of the library's making. So
-the library holds its target if it does with the collector off, and is no worse than by hand with it on.
+A task beside the run does nothing but give way to the others, and looks at the thread's CPU clock each time it is
+back, so that a busy machine lengthens no gap. The bodies wait 0.2 to 1.2 seconds, each for another time, as calls of
+a model would; the hand-written side shows what remains of a stall without a library. A pass of the garbage collector
+over all that is alive is in the figures of both sides; with it off, what is left is of the library's making. So the
+library holds its target if it does with the collector off, and is no worse than by hand with it on.
 """
 
 from __future__ import annotations
