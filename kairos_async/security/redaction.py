@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, cast
 
 from kairos_async._types import JSONScalar, JSONValue
 from kairos_async.exceptions import ConfigError
-from kairos_async.security.key_facts import ODD, KeyFacts, RunFacts, encodable, facts_of
+from kairos_async.security.key_facts import ODD, KeyFacts, RunFacts, facts_of
 from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, check_pattern
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.messages import clean_message
@@ -27,7 +27,7 @@ from kairos_async.security.plain import (
     type_name,
 )
 from kairos_async.security.quick import DEEPEST, is_plain
-from kairos_async.security.secrets import SHORTEST_TEXT, scrub
+from kairos_async.security.secrets import encodable, scrub
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
 
 _LARGE: Final = 2**63
@@ -187,11 +187,7 @@ class Redactor:
         """
         if type(text) is not str:
             text = str.__str__(text)
-        if self._known:
-            text = scrub(text, self._keys, self._known)
-        elif len(text) >= SHORTEST_TEXT:
-            text = scrub(text, self._keys, None)
-        return text if text.isascii() else encodable(text)
+        return scrub(text, self._keys, self._known)
 
     @property
     def names(self) -> KeyFacts:

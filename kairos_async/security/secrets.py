@@ -32,8 +32,20 @@ _BEARER: Final = re.compile(rb"\b(?:bearer|token)[ \t]{1,4}+([A-Za-z0-9._~+/-]{1
 _BASIC: Final = re.compile(rb"\bbasic[ \t]{1,4}+([A-Za-z0-9+/]{6,4096}+={0,2})", re.IGNORECASE)
 
 
+def encodable(text: str) -> str:
+    """Return the text with lone surrogates, which no output can encode, as `?`; the same object if there are none."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
 def scrub(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> str:
-    """Return the text with each secret replaced; the same object if there are none."""
+    """Return the text with each secret, and each lone surrogate, replaced; the same object if there are none."""
+    text = encodable(text)  # the automata of the first look find nothing in a text with a lone surrogate
     for _ in range(_MOST_PASSES):  # with a long value gone, a key word may stand nearer to the next one
         spans = _spans(text, keys, known)
         if not spans:
