@@ -7,7 +7,7 @@ from typing import Final
 
 from kairos_async.security.keys import KeyMatcher, remember
 from kairos_async.security.known import KnownSecrets
-from kairos_async.security.secrets import encodable, scrub
+from kairos_async.security.secrets import scrub
 
 ODD: Final = -1
 """Of a key: it has a secret in itself, or characters that no output can encode."""

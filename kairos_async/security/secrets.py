@@ -13,6 +13,7 @@ import re
 from typing import Final
 
 from kairos_async.security.assignments import assigned_spans
+from kairos_async.security.engine import encodable
 from kairos_async.security.keys import KeyMatcher
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.randomness import random_spans
@@ -30,17 +31,6 @@ _USERINFO: Final = re.compile(rb"://([^\s/?#@\"'<>:]{0,256}+):([^\s/?#\"'<>]{1,5
 _USER_TOKEN: Final = re.compile(rb"://([A-Za-z0-9_-]{16,256}+)@")
 _BEARER: Final = re.compile(rb"\b(?:bearer|token)[ \t]{1,4}+([A-Za-z0-9._~+/-]{12,4096}+=*+)", re.IGNORECASE)
 _BASIC: Final = re.compile(rb"\bbasic[ \t]{1,4}+([A-Za-z0-9+/]{6,4096}+={0,2})", re.IGNORECASE)
-
-
-def encodable(text: str) -> str:
-    """Return the text with lone surrogates, which no output can encode, as `?`; the same object if there are none."""
-    if text.isascii():
-        return text
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode("utf-8")
-    return text
 
 
 def scrub(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> str:
