@@ -133,7 +133,7 @@ class Redactor:
                 return False, value if self._is_clean_text(text) else self._value(value, {}, 0)
         found = self.holds_secret(value)
         self.register_sensitive_parts(value, key)
-        return found, next(iter(self._dict({key: value}, {}, 0).values())) if shows else None
+        return found, self.under(key, value) if shows else None
 
     def holds_secret(self, value: JSONValue) -> bool:
         """Whether a registered secret is in the value, as a key or in a string, but not under a sensitive key."""
@@ -189,6 +189,10 @@ class Redactor:
             return cast(JSONValue, data) if self._is_clean(data) else self._value(data, {}, 0)
         except RecursionError:  # the caller is itself near the limit of the stack
             return type_name(data)
+
+    def under(self, key: str, data: object) -> JSONValue:
+        """Return what `redact` makes of the data under this key."""
+        return next(iter(cast(dict[str, JSONValue], self.redact({key: data})).values()))
 
     def _facts_now(self) -> KeyFacts | RunFacts:
         """Return what is known of keys, anew if more secrets are known than when it was found out."""
