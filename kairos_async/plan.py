@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from kairos_async.contracts.proof import is_closed
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
-from kairos_async.flow import Gate, Label, flow_problems, is_closed
+from kairos_async.flow import Gate, Label, flow_problems
 from kairos_async.step import NO_KEYS, Step, is_async
 
 _NO_STEPS: Final[tuple[str, ...]] = ()
@@ -118,7 +119,7 @@ class Node:
     @property
     def is_gate(self) -> bool:
         """Whether labels of data end at this step's output."""
-        return self.step.gate is not None or is_closed(self.output_contract)
+        return self.step.gate is not None or (self.output_contract is not None and is_closed(self.output_contract))
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream of this one."""

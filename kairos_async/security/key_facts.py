@@ -33,7 +33,7 @@ class KeyFacts(dict[str, int]):
     def __missing__(self, key: str) -> int:
         if type(key) is not str:
             return ODD
-        fact = self.matcher[key] if encodable(scrub(key, self.matcher, None)) is key else ODD
+        fact = self.matcher[key] if scrub(key, self.matcher, None) is key else ODD
         remember(self, key, fact)
         return fact
 
@@ -67,14 +67,3 @@ def facts_of(patterns: tuple[str, ...]) -> KeyFacts:
         ConfigError: as `KeyMatcher` does.
     """
     return KeyFacts(KeyMatcher(patterns))
-
-
-def encodable(text: str) -> str:
-    """Return the text with lone surrogates, which no output can encode, as `?`; the same object if there are none."""
-    if text.isascii():
-        return text
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode("utf-8")
-    return text

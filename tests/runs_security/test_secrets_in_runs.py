@@ -303,11 +303,27 @@ async def test_what_a_step_with_a_sensitive_name_returns_is_shown_nowhere(value:
     events: list[Event] = []
     result = await Workflow("w", [Step("pin", returns(value))], hooks=[events.append]).run()
     assert result.output == value
-    exported = result.to_dict()
+    exported: dict[str, Any] = result.to_dict()
     assert exported["output"] == "[REDACTED]"
     assert exported["final_state"] == {"pin": "[REDACTED]"}
-    assert exported["step_results"] == {"pin": "[REDACTED]"}
+    assert exported["step_results"]["pin"]["output"] == "[REDACTED]"
     assert [e.data["output"] for e in events if isinstance(e, StepComplete)] == ["[REDACTED]"]
+
+
+async def test_the_result_of_a_step_with_a_sensitive_name_comes_back_without_what_it_returned() -> None:
+    """The name is a key for its output and its items' outputs; the rest of its record is no secret."""
+    login = Step("login_token", returns("Zq7-hidden-9xK"))
+    each = Step("api_key", returns("Zq8-hidden-9xK"), foreach="parts")
+    last = Step("end", returns(7), depends_on=["login_token", "api_key"])
+    result = await Workflow("w", [login, each, last]).run({"parts": [1, 2]})
+    exported: dict[str, Any] = result.to_dict()
+    again = WorkflowResult.from_dict(json.loads(json.dumps(exported)))
+    assert again.to_dict() == exported
+    assert [done.status for done in again.step_results.values()] == [StepStatus.COMPLETED] * 3
+    assert again.step_results["login_token"].output == "[REDACTED]"
+    assert [item.output for item in again.step_results["api_key"].items or ()] == ["[REDACTED]"] * 2
+    assert exported["step_results"]["end"]["needs"] == ["login_token", "api_key"]
+    assert "hidden" not in json.dumps(exported)
 
 
 async def test_names_in_events_are_names_and_no_pairs() -> None:
