@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -76,8 +75,9 @@ class AnnotatedContract(Contract):
         except _NO_SCHEMA as error:
             raise ConfigError(f"{self.name} cannot be a contract: {explained(error)}.{self._blamed()}") from error
         flat = flatten(self.core)
+        # Strict by configuration, which nothing in a flat schema overrides: as an argument, that takes 0.4 us of 0.9.
         self._quick: Callable[[object], Any] | None = (
-            None if flat is None else functools.partial(hardening.validator(flat).validate_python, strict=True)
+            None if flat is None else hardening.validator(flat).validate_python
         )
         self._leaves = None if flat is None else leaf_keys(flat)
         self._is_recursive = hardening.contains(self.core, "definition-ref")

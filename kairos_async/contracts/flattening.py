@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
 
-from kairos_async.contracts.hardening import PLAIN_CONFIG, VALUES, contains
+from kairos_async.contracts.hardening import CONFIG, PLAIN_CONFIG, VALUES, contains
 from kairos_async.contracts.plain import MAX_INT_BITS
 from kairos_async.contracts.rules import Check, Raw
 
@@ -96,8 +96,9 @@ def _flat(node: Raw) -> Raw:
         flat = {"ge": -_LARGEST_INT, "le": _LARGEST_INT} | {k: v for k, v in flat.items() if v is not None}
     if not _PLAIN_RESULT.get(kind, _always)(node):
         raise _NotSimple
-    if "config" in flat:
-        flat["extra_behavior"] = _extra(flat, flat.pop("config"))
+    if kind == "typed-dict":
+        flat["extra_behavior"] = _extra(flat, flat.get("config", {}))
+        flat["config"] = CONFIG  # a typed-dict takes none from what is around it
     return flat
 
 
@@ -116,7 +117,8 @@ def _flat_model(node: Raw) -> Raw:
     )
     if not simple:
         raise _NotSimple
-    flat: Raw = {"type": "typed-dict", "fields": {}, "extra_behavior": _extra(fields, node.get("config", {}))}
+    extra = _extra(fields, node.get("config", {}))
+    flat: Raw = {"type": "typed-dict", "fields": {}, "extra_behavior": extra, "config": CONFIG}
     for name, field in fields["fields"].items():
         inner = _flat(field)["schema"]
         key = field.get("validation_alias") or name
