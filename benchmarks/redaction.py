@@ -2,8 +2,9 @@
 
     python -m benchmarks.redaction [--rounds N] [--steps N] [--json FILE] [--save]
 
-Every step returns about 1 KB, which goes into the event of its completion. Both sides alternate in one process, and the
-ratio of a round is that of two CPU times taken one after the other.
+Every step returns about 1 KB, which goes into the event of its completion and, by a `RunLogger` that shows everything,
+into a `JSONLinesSink`. Both sides alternate in one process, and the ratio of a round is that of two CPU times taken one
+after the other.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from benchmarks.report import Spread, add_outputs, environment, keep, table
-from kairos_async import Step, StepContext, Workflow
+from kairos_async import JSONLinesSink, RunLogger, Step, StepContext, Workflow
 from kairos_async._types import JSONValue
 from kairos_async.security import Redactor, json_line
 
@@ -45,29 +46,8 @@ PAYLOADS: Final[dict[str, Callable[[int], JSONValue]]] = {
 }
 
 
-def line_sink(file: TextIO) -> Callable[[Any], None]:
-    """Return a hook that writes each event as one line of JSON, at once, so that a crash loses none."""
-
-    def write(event: Any) -> None:
-        line = json_line(
-            {
-                "event_type": event.event_type,
-                "run_id": event.run_id,
-                "sequence": event.sequence,
-                "timestamp": event.timestamp.isoformat(),
-                "step_id": event.step_id,
-                "level": event.level,
-                "data": event.data,
-            }
-        )
-        file.write(line + "\n")
-        file.flush()
-
-    return write
-
-
-def workflow(payload: Callable[[int], JSONValue], steps: int, file: TextIO) -> Workflow:
-    """Return steps that each return a payload, eight chains of them side by side, with the sink attached."""
+def workflow(payload: Callable[[int], JSONValue], steps: int, directory: str) -> Workflow:
+    """Return steps that each return a payload, eight chains of them side by side, logged to files of their own."""
 
     def action(number: int) -> Callable[[StepContext], Any]:
         value = payload(number)
@@ -81,7 +61,7 @@ def workflow(payload: Callable[[int], JSONValue], steps: int, file: TextIO) -> W
     return Workflow(
         "redaction",
         [Step(f"s{n}", action(n), depends_on=[f"s{n - 8}"] if n >= 8 else []) for n in range(steps)],
-        hooks=[line_sink(file)],
+        hooks=[RunLogger("verbose", [JSONLinesSink(f"{directory}/{{run_id}}.jsonl")])],
     )
 
 
@@ -119,11 +99,11 @@ async def measure(name: str, payload: Callable[[int], JSONValue], steps: int, ro
     """Run both sides in alternating order; the first round warms up and does not count."""
     inputs = {"topic": "prices", "api_key": "benchmark-" + uuid.uuid4().hex}
     ratios, times = [], []
-    with tempfile.TemporaryFile("w", encoding="utf-8") as file:
-        flow = workflow(payload, steps, file)
+    with tempfile.TemporaryDirectory() as directory:
         for number in range(rounds + 1):
             took = {}
             for redacted in (True, False) if number % 2 else (False, True):
+                flow = workflow(payload, steps, directory)
                 with contextlib.nullcontext() if redacted else left_out():
                     took[redacted] = await cpu_seconds(flow, inputs)
             if number:

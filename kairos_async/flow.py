@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from kairos_async.contracts import Contract
 from kairos_async.exceptions import ConfigError
 
 
@@ -84,38 +83,6 @@ def as_gate(subject: str, given: str | None) -> Gate | None:
     if given is None or given in Gate.__members__.values():
         return None if given is None else Gate(given)
     raise ConfigError(f"{subject}: gate={given!r} is not one of {[gate.value for gate in Gate]}.")
-
-
-def is_closed(contract: Contract | None) -> bool:
-    """Whether the contract allows only numbers, booleans, null and listed values, so that no free text can pass it."""
-    if contract is None:
-        return False
-    schema = contract.json_schema()
-    return _closed(schema, schema, ())
-
-
-def _closed(part: Any, whole: Mapping[str, Any], seen: tuple[str, ...]) -> bool:
-    if not isinstance(part, Mapping):
-        return False
-    if "enum" in part or "const" in part:
-        return True
-    if isinstance(reference := part.get("$ref"), str):
-        target: Any = whole
-        for name in reference.removeprefix("#/").split("/"):
-            target = target.get(name, {}) if isinstance(target, Mapping) else {}
-        return reference not in seen and _closed(target, whole, (*seen, reference))
-    for union in ("anyOf", "oneOf"):
-        if union in part:
-            return all(_closed(branch, whole, seen) for branch in part[union])
-    kind = part.get("type")
-    if kind == "object":
-        properties = part.get("properties", {})
-        others = part.get("additionalProperties") is False and "patternProperties" not in part
-        return others and all(_closed(p, whole, seen) for p in properties.values())
-    if kind == "array":
-        first = part.get("prefixItems", [])
-        return _closed(part.get("items"), whole, seen) and all(_closed(p, whole, seen) for p in first)
-    return kind in ("number", "integer", "boolean", "null")
 
 
 class FlowNode(Protocol):

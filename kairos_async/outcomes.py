@@ -322,14 +322,32 @@ class WorkflowResult:
 
     def to_dict(self) -> dict[str, JSONValue]:
         """The whole result as JSON data, redacted, with a `schema_version`."""
+        redact = self._redactor.redact
         exported = _adapter().dump_python(self, warnings=False)
+        records = exported.pop("step_results")
         whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": read_copy(self._state)}
-        redacted = cast(dict[str, JSONValue], self._redactor.redact(whole))
-        if self._output_step is not None and self._redactor.is_sensitive(self._output_step):
-            # What a step called "pin" returns is as secret at the top as it is in the step's own result.
-            under_its_key = self._redactor.redact({self._output_step: self.output})
-            redacted = {**redacted, "output": next(iter(cast(dict[str, JSONValue], under_its_key).values()))}
+        redacted = cast(dict[str, JSONValue], redact(whole))
+        if self._output_step is not None:
+            redacted["output"] = self._redactor.under(self._output_step, exported["output"])
+        # The names of steps are no keys of data: a step called "login_token" has a result that is no secret as a whole.
+        names = cast(dict[str, JSONValue], redact(dict.fromkeys(records)))
+        redacted["step_results"] = {
+            shown: self._shown_step(name, record) for shown, (name, record) in zip(names, records.items(), strict=True)
+        }
         return redacted
+
+    def _shown_step(self, name: str, record: dict[str, Any]) -> JSONValue:
+        """The record of a step, redacted; what the step returned as under a key of its name."""
+        redactor = self._redactor
+        items = record["items"] and [
+            {**item, "output": redactor.under(name, item["output"])} for item in record["items"]
+        ]
+        needs: list[JSONValue] = [redactor.name(need) for need in record["needs"]]
+        output = redactor.under(name, record["output"])
+        return {
+            **cast(dict[str, JSONValue], redactor.redact({**record, "output": output, "items": items})),
+            "needs": needs,
+        }
 
     def to_html(self) -> str:
         """A page that shows the run: the graph with the steps' statuses, and a timeline of their attempts and waiting.

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from kairos_async.contracts.proof import is_closed
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
-from kairos_async.flow import Gate, Label, flow_problems, is_closed
+from kairos_async.flow import Gate, Label, flow_problems
 from kairos_async.step import NO_KEYS, Step, is_async
 
 _NO_STEPS: Final[tuple[str, ...]] = ()
@@ -27,6 +28,7 @@ class Node:
 
     Attributes:
         index: position in the order of declaration.
+        leaves: keys of the output, if its contract lets no other pass, and no value that is a container.
         needs: indices of the steps that must have ended before, sorted.
         bounded: whether the step as a whole has a limit of time or a budget.
         successors: indices of the steps that need this one, in the order of declaration.
@@ -49,6 +51,7 @@ class Node:
         "is_async",
         "is_plain",
         "labels",
+        "leaves",
         "name",
         "needs",
         "observed",
@@ -82,6 +85,7 @@ class Node:
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
+        self.leaves = step.output_contract.leaves if step.output_contract else None
         self.checks_at_once = step.output_contract is not None and not step.output_contract.is_async
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
@@ -118,7 +122,7 @@ class Node:
     @property
     def is_gate(self) -> bool:
         """Whether labels of data end at this step's output."""
-        return self.step.gate is not None or is_closed(self.output_contract)
+        return self.step.gate is not None or (self.output_contract is not None and is_closed(self.output_contract))
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream of this one."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from kairos_async._types import MISSING, JSONValue, Missing
-from kairos_async.contracts.dump import dump_object
+from kairos_async.contracts.plain import dump_object
 from kairos_async.exceptions import ConfigError, ScopeError, StateError
 
 MAX_DEPTH: Final = 100

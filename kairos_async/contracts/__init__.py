@@ -15,6 +15,7 @@ from kairos_async.contracts.proof import Proof as Proof
 from kairos_async.contracts.proof import Proven as Proven
 from kairos_async.contracts.proof import Refuted as Refuted
 from kairos_async.contracts.proof import Unknown as Unknown
+from kairos_async.contracts.proof import is_closed as is_closed
 from kairos_async.contracts.proof import prove as prove
 from kairos_async.contracts.schema import Schema as Schema
 from kairos_async.contracts.schema import ValidationResult as ValidationResult

@@ -35,7 +35,7 @@ _READ: Final = frozenset({
     "multipleOf", "minLength", "maxLength", "pattern", "items", "prefixItems", "minItems", "maxItems", "uniqueItems",
     "properties", "required", "additionalProperties", "minProperties", "maxProperties",
 })  # fmt: skip
-_ALONE: Final = ("enum", "const", "anyOf", "$ref")
+_ALONE: Final = ("enum", "const", "anyOf", "$ref", "oneOf")
 """Keywords that are understood as the only ones of their schema, apart from `type` beside enum and const."""
 
 _LARGEST: Final = int(sys.float_info.max)
@@ -69,8 +69,8 @@ class _Reader:
         return vague(shape) if self._accepted and not exact else shape
 
     def _alone(self, node: Node, keyword: str) -> Shape:
-        if keyword == "anyOf":
-            return tuple(atom for branch in node["anyOf"] for atom in self.shape(branch))
+        if keyword in ("anyOf", "oneOf"):
+            return tuple(atom for branch in node[keyword] for atom in self.shape(branch))
         if keyword == "$ref":
             return self._reference(node["$ref"])
         values = [node["const"]] if keyword == "const" else node["enum"]
@@ -117,7 +117,7 @@ class _Reader:
 
     def _object(self, node: Node) -> Shape:
         required = node.get("required", [])
-        extra = self.shape(node.get("additionalProperties", True)) or None
+        extra = ANYTHING if "patternProperties" in node else self.shape(node.get("additionalProperties", True)) or None
         declared = {
             name: Property(self.shape(sub), name in required) for name, sub in node.get("properties", {}).items()
         }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
 from kairos_async._types import JSONValue
-from kairos_async.contracts.dump import dump_object
 
 MAX_DEPTH: Final = 100
 """How many lists and objects may lie inside each other. A value that contains itself is over it, too."""
@@ -192,3 +193,15 @@ def _integer(value: object) -> int:
     if number.bit_length() > MAX_INT_BITS:
         raise NotJSON("max_digits", "an integer of at most 4,200 digits", value)
     return number
+
+
+def dump_object(value: object) -> object:
+    """The JSON form of a Pydantic model, a dataclass, a date, an enum or whatever else Pydantic can dump.
+
+    Raises:
+        ValueError: Pydantic cannot dump the object, or it contains itself.
+    """
+    try:
+        return to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise ValueError(f"{type(value).__name__} cannot be dumped: {type(error).__name__}") from None

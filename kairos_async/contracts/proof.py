@@ -14,7 +14,7 @@ from kairos_async.contracts.core_shapes import accepted, returned
 from kairos_async.contracts.covering import uncovered
 from kairos_async.contracts.deferred import RuledContract
 from kairos_async.contracts.json_shapes import shape_of
-from kairos_async.contracts.shapes import ANYTHING, NULL, UNKNOWN, Lists, Objects, Shape, vague
+from kairos_async.contracts.shapes import ANYTHING, NULL, UNKNOWN, Lists, Numbers, Objects, Shape, Values, vague
 from kairos_async.contracts.witness import candidates
 from kairos_async.exceptions import ValidationError
 
@@ -76,6 +76,28 @@ def prove(
             if errors:
                 return Refuted(value, errors)
     return Unknown(reason)
+
+
+def is_closed(contract: Contract) -> bool:
+    """Whether the contract lets only numbers, booleans, null and listed values pass, in declared fields: no free text.
+
+    It is read off what decides, and not off the contract's JSON Schema, to which a field can add what it likes.
+    """
+    return _has_no_text(_returned(contract))
+
+
+def _has_no_text(shape: Shape) -> bool:
+    for atom in shape:
+        match atom:
+            case Values() | Numbers():
+                continue
+            case Lists(items=items, first=first) if _has_no_text(items) and all(map(_has_no_text, first)):
+                continue
+            case Objects(properties=fields, extra=None) if all(_has_no_text(field.shape) for field in fields.values()):
+                continue
+            case _:
+                return False
+    return True
 
 
 def _returned(contract: Contract) -> Shape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -62,10 +63,13 @@ _STARTS_AT_ONCE: Final = 100
 _MAX_THREADS: Final = 1000
 """Worker threads of a run without a max_concurrency."""
 
-_SILENT: Final = Emitter("", (), Redactor())
-"""Of every run without hooks, until there is something to say after all."""
-
 _order = itertools.count()
+
+
+@functools.cache
+def _silent() -> Emitter:
+    """The emitter of every run without hooks, until there is something to say after all."""
+    return Emitter("", (), Redactor())
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +132,7 @@ class Run:
         )
         self.refused: BudgetExceeded | None = None
         self.hooks = config.hooks
-        self.emitter = Emitter(self.run_id, config.hooks, self.redactor) if config.hooks else _SILENT
+        self.emitter = Emitter(self.run_id, config.hooks, self.redactor) if config.hooks else _silent()
         self.emit = self.emitter.emit
         self.entering = self.emitter.entering() if config.hooks else ()
         self.schedule = Schedule(config.graph)
@@ -231,7 +235,7 @@ class Run:
                 try:
                     await ending()
                 except Exception as error:
-                    if self.emitter is _SILENT:
+                    if self.emitter is _silent():
                         self.emitter = Emitter(self.run_id, (), self.redactor)
                     self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 

@@ -8,13 +8,13 @@ such a key counts or describes, and `tokenizer` is a different word.
 from __future__ import annotations
 
 import fnmatch
-import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from kairos_async.exceptions import ConfigError
-from kairos_async.security.suspicion import key_filter, text_filter
+from kairos_async.security.engine import as_json
+from kairos_async.security.suspicion import json_filter, key_filter
 from kairos_async.security.vocabulary import (
     COMPOUND_ENDINGS,
     DEFAULT_SENSITIVE_PATTERNS,
@@ -50,6 +50,8 @@ _Key = TypeVar("_Key", str, bytes)
 class KeyMatcher(dict[str, int]):
     """The verdict on each key: `matcher[key]` is NOT_SENSITIVE, SENSITIVE or SENSITIVE_NUMBER_TOO.
 
+    `may_need_look` says of JSON whether a key or a text in it needs a closer look: False for most.
+
     A dict, because the answer is asked for at every key of every event: a known key costs one look-up. It keeps at most
     131,072 keys of at most 128 characters, so that keys which data invents cannot fill the memory.
 
@@ -63,28 +65,32 @@ class KeyMatcher(dict[str, int]):
             not close.
     """
 
-    __slots__ = ("_globs", "_numeric", "_phrases", "may_hold_secret", "of_bytes")
+    __slots__ = ("_globs", "_numeric", "_phrases", "may_need_look", "of_bytes")
 
     def __init__(self, patterns: Sequence[str]) -> None:
         super().__init__()
         phrases: set[str] = set()
-        globs: list[re.Pattern[str]] = []
+        globs: list[str] = []
         for pattern in patterns:
             check_pattern(pattern)
             if any(mark in pattern for mark in "*?["):
-                globs.append(re.compile(fnmatch.translate(fold(pattern).lower())))
+                globs.append(pattern)
             else:
                 phrases.add("".join(split_words(pattern)))
         self._phrases = frozenset(phrases)
         self._numeric = NUMERIC_SECRETS | (phrases - _DEFAULT_PHRASES)
-        self._globs = tuple(globs)
+        self._globs = {pattern: re.compile(fnmatch.translate(fold(pattern).lower())) for pattern in globs}
         self.of_bytes: Final = _BytesMatcher(self)
-        self.may_hold_secret: Callable[[str], bool] = functools.partial(self._first_look, tuple(patterns))
+        self.may_need_look: Callable[[bytes], bool] = self._first_look
 
-    def _first_look(self, patterns: tuple[str, ...], text: str) -> bool:
-        # Compiling takes 20 ms: not before the first text comes.
-        self.may_hold_secret = text_filter(patterns)
-        return self.may_hold_secret(text)
+    def _first_look(self, data: bytes) -> bool:
+        # Compiling takes 20 ms: not before the first data come.
+        self.may_need_look = json_filter(self._phrases, self._globs, _DEFAULT_PHRASES)
+        return self.may_need_look(data)
+
+    def may_hold_secret(self, text: str) -> bool:
+        """Whether a rule could find something in a text without lone surrogates: False for most."""
+        return self.may_need_look(as_json(text))
 
     def __missing__(self, key: str) -> int:
         verdict = self._judge(key)
@@ -101,7 +107,7 @@ class KeyMatcher(dict[str, int]):
         if self._globs:
             folded = fold(key).lower()
             joined = "_".join(split_words(key))
-            if any(glob.match(folded) or glob.match(joined) for glob in self._globs):
+            if any(glob.match(folded) or glob.match(joined) for glob in self._globs.values()):
                 return SENSITIVE_NUMBER_TOO
         return NOT_SENSITIVE
 

@@ -13,9 +13,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, Protocol, cast
 
 from kairos_async.security.keys import KeyMatcher
+from kairos_async.security.vocabulary import NAME_FIELDS, VALUE_FIELDS
 
-_NAME_FIELDS: Final = ("name", "Name", "key", "Key", "header", "field", "variable")
-VALUE_FIELDS: Final = frozenset({"value", "Value", "val"})
 _MOST_STRINGS: Final = 10_000
 """Strings that are taken from one value when it is registered."""
 
@@ -100,7 +99,7 @@ def named_value(data: Mapping[Any, object], keys: KeyMatcher) -> str | None:
     """Return the key of the value in `{"name": "X-Api-Key", "value": ...}`, None when it is no such object."""
     if VALUE_FIELDS.isdisjoint(data):
         return None
-    sensitive = any(type(name := data.get(field)) is str and keys[name] for field in _NAME_FIELDS)
+    sensitive = any(type(name := data.get(field)) is str and keys[name] for field in NAME_FIELDS)
     return next((field for field in data if field in VALUE_FIELDS), None) if sensitive else None
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from kairos_async.security.keys import KeyMatcher
-from kairos_async.security.plain import VALUE_FIELDS, is_secret_pair, named_value
+from kairos_async.security.plain import is_secret_pair, named_value
+from kairos_async.security.vocabulary import VALUE_FIELDS
 
 DEEPEST: Final = 128
 """Levels. State holds at most 100; events and exports wrap a few around them."""
@@ -20,13 +21,10 @@ _FEW: Final = 8
 """From this many values or containers on it pays to ask about all of them at once."""
 _NUMBERS: Final = frozenset({int, float})
 _IGNORED: Final = frozenset({type(None), bool})
-_SCALARS: Final = _NUMBERS | _IGNORED
 _KINDS: Final = _NUMBERS | _IGNORED | {str, dict, list}
 
 
-def is_plain(
-    data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: list[str], *, stored: bool = False
-) -> bool:
+def is_plain(data: Any, key_facts: Mapping[Any, int], keys: KeyMatcher, texts: list[str]) -> bool:
     """Whether a dict or list is JSON data that only its texts could keep from passing as it is.
 
     It is not if it has a key of which `key_facts` is not 0, a secret in a name/value object or a pair, another type
@@ -38,7 +36,6 @@ def is_plain(
         key_facts: what is known of each key, 0 if nothing is wrong with it.
         keys: the matcher, for names that stand in values.
         texts: gets the strings inside the data.
-        stored: the data has been checked for the state: JSON can write all numbers in it.
 
     Raises:
         Exception: what the code of a key of a class of its own raised; OverflowError for an integer beyond all floats.
@@ -50,7 +47,7 @@ def is_plain(
         if opened is None:
             return False
         level = []
-        numbers: list[float] | None = None if stored else []
+        numbers: list[float] = []
         if not all([_sort(values, texts, numbers, level) for values in opened]):
             return False
         if numbers and not math.isfinite(sum(numbers, 0.0)):
@@ -91,16 +88,12 @@ def _opened(level: list[Any], fact: Callable[[Any], int], keys: KeyMatcher) -> l
     return opened
 
 
-def _sort(values: Collection[Any], texts: list[str], numbers: list[float] | None, containers: list[Any]) -> bool:
-    """Sort the values of a container by what has to be asked about them; whether all are of the types of JSON.
-
-    Without a list for numbers, nothing is asked about them.
-    """
+def _sort(values: Collection[Any], texts: list[str], numbers: list[float], containers: list[Any]) -> bool:
+    """Sort the values of a container by what has to be asked about them; whether all are of the types of JSON."""
     if len(values) > _FEW:
         kinds = set(map(type, values))
-        for kind in kinds - (_SCALARS if numbers is None else _IGNORED):
-            rest = containers if numbers is None or kind not in _NUMBERS else numbers
-            target: list[Any] = texts if kind is str else rest
+        for kind in kinds - _IGNORED:
+            target: list[Any] = texts if kind is str else numbers if kind in _NUMBERS else containers
             target.extend(values if len(kinds) == 1 else [value for value in values if type(value) is kind])
         return kinds <= _KINDS
     for value in values:
@@ -108,8 +101,7 @@ def _sort(values: Collection[Any], texts: list[str], numbers: list[float] | None
         if kind is str:
             texts.append(value)
         elif kind is int or kind is float:
-            if numbers is not None:
-                numbers.append(value)
+            numbers.append(value)
         elif kind is dict or kind is list:
             containers.append(value)
         elif value is not None and kind is not bool:

@@ -13,12 +13,12 @@ from typing import Any, Final, NoReturn, cast
 
 from kairos_async._types import JSONScalar, JSONValue
 from kairos_async.exceptions import ConfigError
-from kairos_async.security.key_facts import ODD, KeyFacts, RunFacts, encodable, facts_of
+from kairos_async.security.engine import as_json, encodable
+from kairos_async.security.key_facts import ODD, KeyFacts, RunFacts, facts_of
 from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, check_pattern
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.messages import clean_message
 from kairos_async.security.plain import (
-    VALUE_FIELDS,
     as_plain,
     is_secret_pair,
     is_wrapped_secret,
@@ -27,10 +27,9 @@ from kairos_async.security.plain import (
     type_name,
 )
 from kairos_async.security.quick import DEEPEST, is_plain
-from kairos_async.security.secrets import SHORTEST_TEXT, scrub
+from kairos_async.security.secrets import scrub
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
 
-_LARGE: Final = 2**63
 _BIG: Final = 10**4000
 """Integers beyond cannot be written as JSON: Python refuses to print more than 4,300 digits."""
 _NON_FINITE: Final[dict[str, JSONValue]] = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -111,50 +110,37 @@ class Redactor:
             elif is_wrapped_secret(part):
                 self.register(part)
 
-    def take_in(self, value: JSONValue, key: str, *, shows: bool) -> tuple[bool, JSONValue]:
+    def has_nothing_in(self, key: str, leaves: frozenset[str]) -> bool:
+        """Whether `take_in` would do nothing for a value that is stored under the key and not shown: a dict without
+        containers, and with no other keys than `leaves`."""
+        return not (self._known.count or self._keys[key]) and self._facts.shared.are_plain(leaves)
+
+    def take_in(self, value: JSONValue, key: str, *, shows: bool, data: bytes | None = None) -> tuple[bool, JSONValue]:
         """Register what is sensitive in a value that is stored under the key, and so has been checked for the state.
+
+        `data` is the value as JSON, if that is known.
 
         Returns:
             Whether `holds_secret`, asked before that; and with `shows` the value redacted, else None. One look at the
             value serves for all three.
         """
         known = self._known
-        if self._keys[key]:
-            texts = None
-        elif (texts := self._texts_of_flat(value)) is None:
-            texts = self._texts_of_plain(value, stored=True)
+        texts = None
+        if not self._keys[key]:
+            # Encoding all of it and one look at that cost a third of what a walk over a list of records does.
+            data = as_json(value) if data is None else data
+            if not self._keys.may_need_look(data) and not (known.count and known.found_in_utf8(data)):
+                return False, value if shows else None
+            texts = self._texts_of_plain(value)
         if texts is not None:
-            if not (shows or known.count):
-                return False, None
             text = "\n".join(texts)
             if not (known.count and known.found_in(text)):
-                is_clean = not shows or self._is_clean_text(text)
-                return False, value if is_clean else self._value(value, {}, 0)
+                if not shows:
+                    return False, None
+                return False, value if self._is_clean_text(text) else self._value(value, {}, 0)
         found = self.holds_secret(value)
         self.register_sensitive_parts(value, key)
-        return found, next(iter(self._dict({key: value}, {}, 0).values())) if shows else None
-
-    def _texts_of_flat(self, value: object) -> list[str] | None:
-        """The texts of a dict of leaves in which no key needs a closer look, None for anything else.
-
-        What `_texts_of_plain` says of it too, in a third of the time: most outputs are such dicts.
-        """
-        if type(value) is not dict or not VALUE_FIELDS.isdisjoint(value):
-            return None
-        facts = self._facts if self._facts.known_count == self._known.count else self._facts_now()
-        texts = []
-        for key, inner in value.items():
-            if facts[key]:
-                return None
-            kind = type(inner)
-            if kind is str:
-                texts.append(inner)
-            elif kind is float:
-                if inner - inner != 0.0:
-                    return None
-            elif kind is not bool and inner is not None and not (kind is int and -_LARGE < inner < _LARGE):
-                return None
-        return texts
+        return found, self.under(key, value) if shows else None
 
     def holds_secret(self, value: JSONValue) -> bool:
         """Whether a registered secret is in the value, as a key or in a string, but not under a sensitive key."""
@@ -187,11 +173,7 @@ class Redactor:
         """
         if type(text) is not str:
             text = str.__str__(text)
-        if self._known:
-            text = scrub(text, self._keys, self._known)
-        elif len(text) >= SHORTEST_TEXT:
-            text = scrub(text, self._keys, None)
-        return text if text.isascii() else encodable(text)
+        return scrub(text, self._keys, self._known)
 
     @property
     def names(self) -> KeyFacts:
@@ -215,6 +197,10 @@ class Redactor:
         except RecursionError:  # the caller is itself near the limit of the stack
             return type_name(data)
 
+    def under(self, key: str, data: object) -> JSONValue:
+        """Return what `redact` makes of the data under this key."""
+        return next(iter(cast(dict[str, JSONValue], self.redact({key: data})).values()))
+
     def _facts_now(self) -> KeyFacts | RunFacts:
         """Return what is known of keys, anew if more secrets are known than when it was found out."""
         if self._facts.known_count != self._known.count:
@@ -231,16 +217,16 @@ class Redactor:
 
     def _is_clean_text(self, text: str) -> bool:
         """Whether no rule finds anything in the text, and any output can encode it; known values aside."""
-        return not self._keys.may_hold_secret(text) and (text.isascii() or encodable(text) is text)
+        return encodable(text) is text and not self._keys.may_hold_secret(text)
 
-    def _texts_of_plain(self, data: object, *, stored: bool = False) -> list[str] | None:
+    def _texts_of_plain(self, data: object) -> list[str] | None:
         """Return all texts in JSON data in which no key or number needs a closer look; None for any other data."""
         if type(data) not in _CONTAINERS:
             return None
         facts = self._facts if self._facts.known_count == self._known.count else self._facts_now()
         texts: list[str] = []
         try:
-            return texts if is_plain(data, facts, self._keys, texts, stored=stored) else None
+            return texts if is_plain(data, facts, self._keys, texts) else None
         except Exception:
             return None  # an integer beyond all floats, or a key that is a string of a class of its own and raised
 

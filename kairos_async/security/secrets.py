@@ -13,6 +13,7 @@ import re
 from typing import Final
 
 from kairos_async.security.assignments import assigned_spans
+from kairos_async.security.engine import encodable
 from kairos_async.security.keys import KeyMatcher
 from kairos_async.security.known import REDACTED, KnownSecrets
 from kairos_async.security.randomness import random_spans
@@ -33,7 +34,8 @@ _BASIC: Final = re.compile(rb"\bbasic[ \t]{1,4}+([A-Za-z0-9+/]{6,4096}+={0,2})",
 
 
 def scrub(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> str:
-    """Return the text with each secret replaced; the same object if there are none."""
+    """Return the text with each secret, and each lone surrogate, replaced; the same object if there are none."""
+    text = encodable(text)  # the automata of the first look find nothing in a text with a lone surrogate
     for _ in range(_MOST_PASSES):  # with a long value gone, a key word may stand nearer to the next one
         spans = _spans(text, keys, known)
         if not spans:

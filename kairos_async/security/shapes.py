@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from kairos_async.exceptions import ConfigError
@@ -41,6 +42,8 @@ _START: Final = rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
 """A secret begins after something else than a letter or digit, or after `\\n` in escaped text or `%3D` in a URL."""
 _STRICT_START: Final = rb"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrt])|(?<=%[0-9A-F]{2}))"
 _OPENING: Final = 20
+_MOST_OF_REST: Final = 12
+_SHORTEST_LITERAL: Final = 2
 _LOOSEST_HEAD: Final = 16
 """How many places before an anchor a format may begin at, at most; each is tried."""
 _WORDS: Final = re.compile(rb"[A-Za-z0-9]+")
@@ -60,22 +63,35 @@ class Shape(NamedTuple):
     pattern: re.Pattern[bytes]
 
 
-def opening(template: str) -> str:
-    """Return the pattern of how a template begins, up to about 20 characters; without what stands before it."""
-    pattern, length, anchored = "", 0, False
-    body = template.removeprefix("^")
-    for literal, part, least, most in re.findall(r"([^{]*)(?:\{(\w+):(\d+)-?(\d*)\})?", body):
-        anchored = anchored or len(literal) >= 2
+def openings(templates: Iterable[str], before: str) -> str:
+    """Return the pattern of how the templates begin, up to about 20 characters, after the pattern `before`.
+
+    Of a template that begins with characters of a class, it begins at the first literal part, wherever that is: an
+    automaton that counts such characters everywhere is too large. Those that go on alike are written together.
+    """
+    together: dict[tuple[str, str], set[str]] = {}
+    for template in templates:
+        literal, rest = _opening(template)
+        start = "" if template.removeprefix("^").startswith("{") else before
+        together.setdefault((start, rest), set()).add(literal)
+    return "|".join(
+        f"{start}(?:{'|'.join(sorted(literals))}){rest}" for (start, rest), literals in sorted(together.items())
+    )
+
+
+def _opening(template: str) -> tuple[str, str]:
+    """Return the pattern of how one begins, and that of the characters from there on: the first 12 of them at most."""
+    pattern, length = "", 0
+    for literal, part, least, _ in re.findall(r"([^{]*)(?:\{(\w+):(\d+)-?(\d*)\})?", template.removeprefix("^")):
+        if not pattern and len(literal) < _SHORTEST_LITERAL:
+            continue
         pattern += re.escape(literal)
         length += len(literal)
-        if not part or (anchored and length >= _OPENING):
+        if not part or length >= _OPENING:
             break
-        if anchored:
-            count = min(int(least), _OPENING - length)
-            return f"{pattern}[{CHARACTER_CLASSES[part]}]{{{count}}}" if count > 0 else pattern
-        pattern += f"[{CHARACTER_CLASSES[part]}]{{{least}{',' + most if most else ''}}}"
-        length += int(least)
-    return pattern
+        count = min(int(least), _OPENING - length, _MOST_OF_REST)
+        return pattern, f"[{CHARACTER_CLASSES[part]}]{{{count}}}" if count > 0 else ""
+    return pattern, ""
 
 
 class _Table(NamedTuple):

@@ -1,66 +1,131 @@
-"""The first look at a text: whether any of the rules for text could find something in it.
+r"""The first look at data and texts: whether any rule for keys or text could find something in it.
 
-One regular expression says so for all rules at once, and reads 1 KB in about 3 us; the rules themselves take ten to a
-hundred times as long and see only the few texts that it does not clear. What it clears, no rule would have touched: a
-test holds the two together.
+A regular expression says so for all rules at once, and reads 1 KB in about 3 us; the rules themselves take ten to a
+hundred times as long and see only what it does not clear. What it clears, no rule would have touched: a test holds the
+two together.
+
+It reads JSON, in which the keys, pairs and name/value objects of a whole value are seen with its texts: encoding 1 KB
+takes 1 to 4 us, where a walk over its parts in Python takes up to 30. So a text has its escapes here, `\n` for a line
+feed, and a `"` without a backslash never belongs to a text.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, TypeAlias
 
 from kairos_async.security.engine import matcher
 from kairos_async.security.randomness import KEY_WORDS, TELLING_HEADS
 from kairos_async.security.secret_formats import SECRET_FORMATS
-from kairos_async.security.shapes import opening
-from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS, fold
+from kairos_async.security.shapes import openings
+from kairos_async.security.vocabulary import COMPOUND_ENDINGS, NAME_FIELDS, VALUE_FIELDS, fold
 
 _LEET: Final = {"a": "[a4]", "e": "[e3]", "l": "[l1]", "o": "[o0]", "s": "[s5$]", "t": "[t7]"}
 """What the digits in `_readings` of a key may stand for (keys.py)."""
+_LINE_END: Final = r"\\[bfnrt]"
+"""Or a tab: a character of which the escape ends in a letter, which is none of a word after it."""
+_CHAR: Final = r'(?:[^"\\]|\\.)'
+"""A character of a text."""
+_CHAR_OF_LINE: Final = r'(?:[^"\\]|\\[^n])'
+_BLANK: Final = r"(?:[ \t]|\\t)"
 _NAME: Final = r"[A-Za-z0-9_.$-]*"
-_ASSIGNED: Final = _NAME + r"(?:[\\\"'`\]]*[ \t]*(?:[:=]|%3[Dd])|>)"
-_BETWEEN: Final = "[_.$-]{0,2}"
-_WORD: Final = re.compile(r"[a-z0-9]{2,}")
+_BETWEEN: Final = "[_.-]*"
+_BEFORE: Final = rf"(?:[^A-Za-z0-9]|{_LINE_END}|%[0-9A-F]{{2}})"
+_ODD: Final = r'(?:[^"\\A-Za-z0-9_.-]|\\.)'
+"""In a key: what the patterns of names know nothing of, such as blanks and look-alike letters."""
+_RUN: Final = re.compile(r"[a-z0-9]{2,}")
+_FIRST_LETTERS: Final = 4
+_LAST_LETTERS: Final = 3
 
 
-def text_filter(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """Return what says of a text whether it can hold a secret, with keys of these patterns beside the default ones."""
-    own = set(patterns) - _DEFAULT
-    default = _default_filter()
-    if not own:
-        return lambda text: _has_mark(text) and default(text)
-    matches = matcher(_assignments(own))
-    return lambda text: _has_mark(text) and (default(text) or matches(text))
+Filter: TypeAlias = Callable[[bytes], bool]
 
 
-_DEFAULT: Final = frozenset(DEFAULT_SENSITIVE_PATTERNS)
+def json_filter(phrases: frozenset[str], globs: Collection[str], default: frozenset[str]) -> Filter:
+    """Return what says of JSON whether it can hold a secret, or a key that needs a closer look.
 
-
-_has_mark: Final = matcher(
-    r"[:=>@]|%3[Dd]|(?:^|[^A-Za-z0-9-])--?[A-Za-z]|-----B|[A-Za-z0-9_+/=.~%$@-]{15}|(?i-u:bearer|token|basic)[ \t]"
-)
-"""What every rule for text needs one of: an operator, an option, a long word or a scheme. Most prose has none, and this
-automaton is so small that it stays in the processor's cache, where the one of all rules does not."""
+    Args:
+        phrases: that make a key sensitive, without what is between their words.
+        globs: the same for whole keys.
+        default: the phrases of which this is asked in any case.
+    """
+    in_any = _default_filter(default)
+    own = phrases - default
+    if not (own or globs):
+        return in_any
+    matches = matcher(_assignments(own, globs))
+    return lambda data: in_any(data) or matches(data)
 
 
 @functools.cache
-def _default_filter() -> Callable[[str], bool]:
-    openings = [opening(template) for secret_format in SECRET_FORMATS for template in secret_format.templates]
-    parts = [
-        _assignments(DEFAULT_SENSITIVE_PATTERNS),
-        r"(?:^|[^A-Za-z0-9]|\\[nrt]|%[0-9A-F]{2})(?:" + "|".join(sorted(set(openings))) + ")",
-        r"://[^\s/?#]*@",
+def _default_filter(phrases: frozenset[str]) -> Filter:
+    """Return the filter for these phrases and for all that is no assignment to a key.
+
+    It is not one automaton: one for names, which are told by their letters, and for tokens, which are told by their
+    length, has so many states that the engine gives up on building them, and takes 5 us for each character of program
+    code. Most data has no token; then the first automaton, which has all names, is all that reads it.
+    """
+    names = [_assignments(phrases), *_structures(), *_marks()]
+    first = matcher(_any_of([*names, _LONG_WORD]))
+    later: list[Filter] = []
+
+    def may_need_look(data: bytes) -> bool:
+        if not first(data):
+            return False
+        if not later:  # compiling takes 20 ms
+            later.extend((matcher(_any_of(names)), matcher(_any_of(_tokens()))))
+        return later[0](data) or later[1](data)
+
+    return may_need_look
+
+
+def _any_of(patterns: Iterable[str]) -> str:
+    return "|".join(f"(?:{pattern})" for pattern in patterns)
+
+
+_OF_WORD: Final = "[A-Za-z0-9_+/=.~%$@-]"
+_LONG_WORD: Final = (
+    rf"[^:,\[A-Za-z0-9_+/=.~%$@-]{_OF_WORD}{{15}}|[:,\[][A-Za-z_/=~%$@]{_OF_WORD}{{14}}"
+    r"|[:,\[][0-9.+eE-]+[A-DF-Za-df-z_/=~%$@]"
+)
+"""What every rule for tokens needs. After what may stand before a number in JSON, none of digits alone: floats do not
+count."""
+
+
+def _marks() -> list[str]:
+    """Return what shows a secret in a text by what stands around it, besides assignments."""
+    return [
+        r'://[^\s/?#"]*@',
         "-----BEGIN ",
-        r"(?i-u:bearer|token)[ \t]+[A-Za-z0-9._~+/-]{12}|(?i-u:basic)[ \t]+[A-Za-z0-9+/]{6}",
-        rf"(?i-u:{KEY_WORDS})[^\n]{{0,44}}(?:[A-Za-z0-9_+~-]{{16}}|[A-Za-z0-9+/]{{40}})",
-        rf"(?:^|[^A-Za-z0-9])(?i-u:{'|'.join(sorted(TELLING_HEADS))})"
-        r"[_+~-](?:[A-Za-z0-9]{1,8}[_+~-]){0,3}[A-Za-z0-9]{12}",
+        rf"(?i-u:bearer|token){_BLANK}+[A-Za-z0-9._~+/-]{{12}}|(?i-u:basic){_BLANK}+[A-Za-z0-9+/]{{6}}",
     ]
-    return matcher("|".join(f"(?:{part})" for part in parts))
+
+
+def _tokens() -> list[str]:
+    """Return what a token begins with, or what stands before it on its line."""
+    templates = [template for secret_format in SECRET_FORMATS for template in secret_format.templates]
+    near = KEY_WORDS.replace(r"\b", "")
+    return [
+        openings(templates, _BEFORE),
+        # At any distance: counting it takes so many states that the engine gives up on building them.
+        rf"(?i-u:{near}){_CHAR_OF_LINE}*[A-Za-z0-9_+~/-]{{16}}",
+        rf"{_BEFORE}(?i-u:{'|'.join(sorted(TELLING_HEADS))})[_+~-](?:[A-Za-z0-9]{{1,8}}[_+~-]){{0,3}}[A-Za-z0-9]{{12}}",
+    ]
+
+
+def _structures() -> list[str]:
+    """Return what of the structure of data needs a closer look, besides names with a sensitive word in them."""
+    value = rf'"(?:{"|".join(sorted(VALUE_FIELDS))})":'
+    odd_name = rf'"(?:{"|".join(sorted(NAME_FIELDS))})":"{_CHAR}*{_ODD}'
+    return [
+        rf'"{_CHAR}*{_ODD}{_CHAR}*":',
+        rf'\["{_CHAR}*{_ODD}{_CHAR}*","{_CHAR}*"\]',
+        rf"{odd_name}.*{value}|{value}.*{odd_name}",
+        r'"\*{10}"|[^\\]""',  # what a pydantic.SecretStr becomes
+        r"\\u00[01]",  # control characters, of which the escapes end in what could be letters of a word
+    ]
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,53 +135,68 @@ def key_filter(phrases: frozenset[str]) -> Callable[[str], bool]:
     return matcher("|".join(shapes) or "[^\\s\\S]")
 
 
-def _assignments(patterns: Iterable[str]) -> str:
-    """Return the pattern of keys with one of these in their name, before `=`, `:`, in a tag or as an option."""
-    any_name = _any_of(patterns)
-    option = rf"(?:^|[^A-Za-z0-9-])--?[A-Za-z0-9-]*(?i-u:{any_name})[A-Za-z0-9-]*[ \t]"
-    return f"(?i-u:{any_name}){_ASSIGNED}|{option}"
+def _assignments(phrases: Collection[str], globs: Collection[str] = ()) -> str:
+    """Return the pattern of names with one of these in them: as a key, before `=` or `:`, in a tag, as an option.
 
-
-_Phrase: TypeAlias = tuple[str, ...]
-
-
-def _any_of(patterns: Iterable[str]) -> str:
-    """Return the pattern of all words, phrases and globs inside of the name of a key.
-
-    It is kept short, because the engine copies the whole pattern whenever a text does not match it, which is nearly
-    always: a phrase that has a shorter one in it is left out, and those that end alike are written together.
+    A name as a whole text is one too: it may be the first of a pair, or stand beside a value.
     """
-    globs = {pattern for pattern in patterns if any(mark in pattern for mark in "*?[")}
-    # Of a glob, its longest run of letters and digits; one without can be anywhere. None for names that are not ASCII.
-    runs = {max(_WORD.findall(fold(glob).lower()), key=len, default="[A-Za-z0-9]") for glob in globs}
-    phrases: list[_Phrase] = []
-    words = {tuple(re.findall(r"[a-z0-9]+", text.lower())) for text in set(patterns) - globs if text.isascii()}
-    for phrase in sorted(words - {()}, key=lambda phrase: (len("".join(phrase)), phrase)):
-        if not any(_is_inside(shorter, phrase) for shorter in phrases):
-            phrases.append(phrase)
-    endings: dict[str, list[str]] = {}
-    for *head, last in phrases:
-        endings.setdefault(_leet(last), []).append("".join(f"{_leet(word)}{_BETWEEN}" for word in head))
-    spelled = [f"(?:{'|'.join(heads)}){ending}" if any(heads) else ending for ending, heads in endings.items()]
-    return "|".join([*sorted(runs), *spelled])
+    ascii_only = sorted(phrase for phrase in phrases if phrase.isascii())
+    runs = {_literal(glob) for glob in globs}
+    endings = {phrase[-_LAST_LETTERS:] for phrase in ascii_only}
+    names = [*_names(ascii_only), *(f"(?i-u:{run}){_NAME}" for run in sorted(runs))]
+    inside = "|".join([*("-*".join(map(_leet, ending)) for ending in sorted(endings)), *sorted(runs)])
+    option = rf"(?:[^A-Za-z0-9-]|{_LINE_END})--?[A-Za-z0-9-]*(?i-u:{inside})[A-Za-z0-9-]*{_BLANK}"
+    return rf"(?:{'|'.join(names)})(?:[\\\"'`\]]*{_BLANK}*(?:[:=]|%3[Dd])|>|\"[,}}])|{option}"
 
 
-def _is_inside(short: _Phrase, long: _Phrase) -> bool:
-    """Whether every spelling of the long phrase has one of the short one in it: the same letters, no more breaks."""
-    inside, whole = "".join(short), "".join(long)
-    place = whole.find(inside)
-    while place >= 0:
-        breaks = {end - place for end in _ends(long) if 0 < end - place < len(inside)}
-        if breaks <= _ends(short):
-            return True
-        place = whole.find(inside, place + 1)
-    return False
+def _literal(glob: str) -> str:
+    """Return letters and digits that are in every name that matches a glob; any character if there are none."""
+    before_sets = fold(glob).lower().partition("[")[0]
+    return max(_RUN.findall(before_sets), key=len, default='["A-Za-z0-9_.$-]')
 
 
-def _ends(phrase: _Phrase) -> set[int]:
-    """Return where the words of a phrase end in its letters."""
-    return set(itertools.accumulate(map(len, phrase)))
+def _names(phrases: Collection[str]) -> list[str]:
+    """Return the patterns of names of which a phrase is a word, or words.
+
+    A word begins with a capital or after what is no letter, and is followed by no small letter: there is no "pin" in
+    "shipping". The endings of compounds need only the latter.
+    """
+    end = f"(?:[A-Z0-9_.$-]{_NAME})?"
+    # Half of the phrases are kinds of keys. Of these, what begins like one is enough: it halves the pattern.
+    keys = {phrase for phrase in phrases if phrase.removesuffix("s").endswith("key")} - {"key", "keys"}
+    kinds = {phrase.removesuffix("s").removesuffix("key")[:_FIRST_LETTERS] for phrase in keys}
+    others = [phrase for phrase in phrases if phrase not in keys]
+    found = [
+        (_starts(kinds), f"{_NAME}(?i-u:{_tree(['key', 'keys'])}){end}"),
+        (_starts([phrase for phrase in others if phrase[-1].isalpha()]), end),
+        (_starts([phrase for phrase in others if not phrase[-1].isalpha()]), _NAME),
+        ("|".join(f"(?i-u:{_tree([ending])})" for ending in COMPOUND_ENDINGS if ending in phrases), end),
+    ]
+    return [f"(?:{start}){rest}" for start, rest in found if start]
 
 
-def _leet(word: str) -> str:
-    return "".join(_LEET.get(char, char) for char in word)
+def _starts(words: Collection[str]) -> str:
+    """Return the pattern of the words at the beginning of a word of a name."""
+    by_first: dict[str, list[str]] = {}
+    for word in words:
+        by_first.setdefault(word[0], []).append(word[1:])
+    return "|".join(
+        (f"(?:(?:[^A-Za-z]|{_LINE_END}){_leet(first)}|{first.upper()})" if first.isalpha() else first)
+        + f"(?i-u:{_tree(rests)})"
+        for first, rests in sorted(by_first.items())
+    )
+
+
+def _tree(rests: Collection[str]) -> str:
+    """Return the pattern of these, each after a letter; what begins alike is written once."""
+    follows: dict[str, list[str]] = {}
+    for rest in rests:
+        if rest:
+            follows.setdefault(rest[0], []).append(rest[1:])
+    found = [_BETWEEN + _leet(char) + _tree(parts) for char, parts in sorted(follows.items())]
+    pattern = found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
+    return f"(?:{pattern})?" if "" in rests and found else pattern if found else ""
+
+
+def _leet(char: str) -> str:
+    return _LEET.get(char, char)

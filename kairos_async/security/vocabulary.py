@@ -115,6 +115,10 @@ TEXT_TOKEN_WORDS: Final = frozenset(
 )
 """Directly before "token" or "pass" these say that it is a piece of text, a place in a listing, or a turn."""
 
+NAME_FIELDS: Final = ("name", "Name", "key", "Key", "header", "field", "variable")
+VALUE_FIELDS: Final = frozenset({"value", "Value", "val"})
+"""The keys of `{"name": "X-Api-Key", "value": ...}`."""
+
 _LOOK_ALIKES: Final = {
     int(code, 16): letter
     for letter, codes in {

@@ -261,6 +261,11 @@ OVERLOOKED: list[tuple[Any, Any, Any]] = [
     (Annotated[str, v.pattern(r"^\d$")], {"type": "string", "pattern": r"^\d$"}, "٣"),
     (Literal["٣"], {"type": "string", "pattern": r"^\d$"}, "٣"),
     (
+        {"type": "object", "patternProperties": {"^x": {"type": "string"}}, "additionalProperties": False},
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"x": "a"},
+    ),
+    (
         {"type": "integer"},
         {"anyOf": [{"$id": "http://x/", "$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}],
          "$defs": {"a": {"type": "integer"}}},

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from kairos_async import (
     ConfigError,
@@ -222,17 +222,40 @@ def test_what_reads_nothing_of_it_is_free(name: str) -> None:
     assert path(step("mail", labels=["untrusted"], write_keys=[]), *CLEAN[name]) == []
 
 
+class SaysItIsClosed(BaseModel):
+    """A model whose JSON Schema is not what it does."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"enum": ["yes", "no"]})
+
+    why: str = Field(json_schema_extra={"enum": ["a", "b"]})
+
+
+class AnyKeys(BaseModel):
+    """A model that takes any keys and says that it does not."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
+
+    ok: bool
+
+
 CLOSED = [
     *(bool, int, float, Literal["yes", "no"], list[bool], bool | None, Verdict, list[Verdict]),
     *(Schema({"ok": bool, "score": float}), Schema({"grade": Literal["a", "b"]}), Schema({"v": Schema({"n": int})})),
     *({"enum": ["yes", "no"]}, {"const": 1}, {"type": "integer"}, {"type": "array", "items": {"type": "number"}}),
     {"type": "object", "properties": {"ok": {"type": "boolean"}}, "additionalProperties": False},
+    {"oneOf": [{"type": "boolean"}, {"enum": ["yes", "no"]}]},
 ]
 OPEN = [
+    *(
+        Annotated[str, Field(json_schema_extra={"enum": ["yes"]})],
+        Annotated[str, Field(json_schema_extra={"const": 1})],
+    ),
+    *(Annotated[str, WithJsonSchema({"type": "boolean"})], SaysItIsClosed, list[SaysItIsClosed], AnyKeys),
     *(None, str, list[str], str | None, dict[str, int], Any, Tree, Annotated[str, "a note"]),
     *(Schema({"ok": bool, "why": str}), Schema({"ok": bool}, extra="allow"), Schema({"v": Schema({"s": str})})),
     *({}, {"type": "string"}, {"type": ["integer", "string"]}, {"type": "string", "pattern": "^a*$"}),
     *({"type": "object", "properties": {"ok": {"type": "boolean"}}}, {"type": "array"}, {"not": {"type": "null"}}),
+    {"oneOf": [{"type": "boolean"}, {"type": "string"}]},
     *({"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"minimum": 3}, {"type": "string", "format": "date"}),
     {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "integer"}},
     {"type": "object", "additionalProperties": False, "patternProperties": {".*": {"type": "string"}}},

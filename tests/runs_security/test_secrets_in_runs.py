@@ -19,6 +19,7 @@ from kairos_async import (
     Event,
     FailureAction,
     FailurePolicy,
+    Schema,
     StateError,
     Step,
     StepComplete,
@@ -29,7 +30,7 @@ from kairos_async import (
     WorkflowStatus,
 )
 from tests.clocks import run_virtual
-from tests.engine.tools import Events, output_of, retrying, returns, run
+from tests.engine.tools import NO_RETRY, Events, output_of, retrying, returns, run
 
 KEYS: Final = ("api_key", "password", "dbPassword", "X-Auth-Token", "client_secret")
 Leak = Callable[[StepContext, str], object]
@@ -303,11 +304,27 @@ async def test_what_a_step_with_a_sensitive_name_returns_is_shown_nowhere(value:
     events: list[Event] = []
     result = await Workflow("w", [Step("pin", returns(value))], hooks=[events.append]).run()
     assert result.output == value
-    exported = result.to_dict()
+    exported: dict[str, Any] = result.to_dict()
     assert exported["output"] == "[REDACTED]"
     assert exported["final_state"] == {"pin": "[REDACTED]"}
-    assert exported["step_results"] == {"pin": "[REDACTED]"}
+    assert exported["step_results"]["pin"]["output"] == "[REDACTED]"
     assert [e.data["output"] for e in events if isinstance(e, StepComplete)] == ["[REDACTED]"]
+
+
+async def test_the_result_of_a_step_with_a_sensitive_name_comes_back_without_what_it_returned() -> None:
+    """The name is a key for its output and its items' outputs; the rest of its record is no secret."""
+    login = Step("login_token", returns("Zq7-hidden-9xK"))
+    each = Step("api_key", returns("Zq8-hidden-9xK"), foreach="parts")
+    last = Step("end", returns(7), depends_on=["login_token", "api_key"])
+    result = await Workflow("w", [login, each, last]).run({"parts": [1, 2]})
+    exported: dict[str, Any] = result.to_dict()
+    again = WorkflowResult.from_dict(json.loads(json.dumps(exported)))
+    assert again.to_dict() == exported
+    assert [done.status for done in again.step_results.values()] == [StepStatus.COMPLETED] * 3
+    assert again.step_results["login_token"].output == "[REDACTED]"
+    assert [item.output for item in again.step_results["api_key"].items or ()] == ["[REDACTED]"] * 2
+    assert exported["step_results"]["end"]["needs"] == ["login_token", "api_key"]
+    assert "hidden" not in json.dumps(exported)
 
 
 async def test_names_in_events_are_names_and_no_pairs() -> None:
@@ -331,3 +348,28 @@ async def test_an_input_key_that_is_no_text_is_not_quoted(key: Any) -> None:
     with pytest.raises(StateError, match="is not a str") as caught:
         await Workflow("w", [Step("a", returns(1))]).run({key: 1})
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        ({"user": str, "token": str}, {"user": "ada", "token": "s3kr1t-value"}),
+        ({"header": str, "value": str}, {"header": "X-Api-Key", "value": "s3kr1t-value"}),
+        ({"user": str, "more": dict[str, str]}, {"user": "ada", "more": {"token": "s3kr1t-value"}}),
+    ],
+)
+async def test_a_secret_in_an_output_that_its_contract_describes_is_known_from_there(
+    annotation: dict[str, object], value: dict[str, object]
+) -> None:
+    """Nobody looks through outputs in which the contract rules secrets out; these are none of them."""
+
+    async def leak(ctx: StepContext) -> str:
+        return "it was s3kr1t-value"
+
+    steps = [
+        Step("login", returns(value), output_contract=Schema(annotation)),
+        Step("leak", leak, depends_on=["login"]),
+    ]
+    result = await Workflow("w", steps, failure_policy=NO_RETRY).run()
+    assert result.step_results["leak"].error_type == "SecurityError"
+    assert "s3kr1t" not in json.dumps(result.to_dict())

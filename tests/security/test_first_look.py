@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from kairos_async.security import DEFAULT_SENSITIVE_PATTERNS, Redactor
 from kairos_async.security.assignments import assigned_spans
+from kairos_async.security.engine import as_json
 from kairos_async.security.keys import KeyMatcher, _readings
+from kairos_async.security.plain import is_secret_pair, named_value
 from kairos_async.security.quick import DEEPEST, is_plain
 from kairos_async.security.randomness import random_spans
 from kairos_async.security.runs import Span, long_runs
@@ -95,6 +97,60 @@ def test_no_rule_finds_anything_in_a_text_that_the_first_look_clears(text: str) 
     for keys in MATCHERS:
         if rules_find(text, keys):
             assert keys.may_hold_secret(text)
+
+
+KEYS = st.sampled_from(["name", "Name", "key", "field", "value", "Value", "val", "a", ""]) | TEXTS
+DATA = st.recursive(
+    st.none() | st.integers() | KEYS,
+    lambda part: (
+        st.lists(part, max_size=3)
+        | st.dictionaries(KEYS, part, max_size=3)
+        | st.tuples(KEYS, KEYS).map(list)
+        | st.fixed_dictionaries({"value": part, "name": KEYS})
+    ),
+    max_leaves=6,
+)
+
+
+def needs_look(data: Any, keys: KeyMatcher) -> bool:
+    """Whether a rule for keys, pairs, name/value objects or texts finds something in the data."""
+    if isinstance(data, str):
+        return bool(rules_find(data, keys))
+    if isinstance(data, list):
+        return is_secret_pair(data, keys) or any(needs_look(part, keys) for part in data)
+    if not isinstance(data, dict):
+        return False
+    return named_value(data, keys) is not None or any(
+        keys[key] > 0 or needs_look(key, keys) or needs_look(part, keys) for key, part in data.items()
+    )
+
+
+@given(DATA)
+@settings(max_examples=600)
+@example({"p-a.s__$s---word": 1})
+@example([{"a\nb": 1}, ["api key", "x"]])
+@example({"value": [{"x": "}"}], "name": "the token x"})
+@example("\bAKIAIOSFODNN7ABCDEFG")
+@example("\npin: 4711")
+@example("\tpat aB3dE5gH7jK9mN1pQ3")
+@example("token\t= hunter22")
+@example("--token\thunter22")
+@example("bearer\taB3dE5gH7jK9mN1pQ3")
+@example('key "a" "b" "c" "d" "e" "f" "g" aB3dE5gH7jK9mN1pQ3')
+@example({"x1": 5})
+def test_no_rule_finds_anything_in_data_whose_json_the_first_look_clears(data: Any) -> None:
+    """Escapes, and what stands between texts, hide nothing."""
+    for keys in MATCHERS:
+        if needs_look(data, keys):
+            assert keys.may_need_look(as_json(data))
+
+
+def test_the_first_look_clears_keys_with_a_sensitive_word_inside_of_another_one() -> None:
+    """Each of these would cost the walk over all of the data."""
+    looks = MATCHERS[0].may_need_look
+    assert not looks(as_json(dict.fromkeys(["author", "shipping_address", "className", "max_tokens", "credits"], "x")))
+    stopped = sum(looks(as_json({key: "x"})) for key in lines("benign_keys.txt"))
+    assert stopped < len(lines("benign_keys.txt")) * 0.4
 
 
 def test_the_first_look_stops_at_every_fake_secret_and_at_few_benign_texts() -> None:

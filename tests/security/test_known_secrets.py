@@ -18,6 +18,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kairos_async.security import KnownSecrets, Redactor, sanitize_exception
+from kairos_async.security.engine import as_json
 
 SECRET = st.text(string.ascii_letters + string.digits + "!#%&/+=?-_ äß\"'\\", min_size=8, max_size=40).filter(
     lambda text: text == text.strip() and len(set(text)) > 4
@@ -209,3 +210,31 @@ def test_many_secrets_in_many_texts_take_linear_time() -> None:
     for value in values:
         assert known.spans(f"say {value}") == [(4, 4 + len(value))]
     assert time.process_time() - started < 2.0
+
+
+@given(SECRET, AROUND, st.sampled_from(sorted(PLACES)))
+def test_what_is_in_a_text_is_found_in_the_json_of_any_data_with_that_text(
+    secret: str, around: str, place: str
+) -> None:
+    """Whatever has to be escaped there, in the secret, in its encoding or around it."""
+    known = KnownSecrets()
+    known.add(secret)
+    text = f"{around}{PLACES[place](secret)}{around}"
+    assume(known.found_in(text))
+    assert known.found_in_utf8(as_json({"a": [1, {"b": text}]}))
+    assert known.found_in_utf8(as_json({text: None}))
+
+
+def test_a_few_values_are_found_also_after_many_searches() -> None:
+    """By then they are searched for together."""
+    known = KnownSecrets()
+    known.add("first-secret")
+    for _ in range(200):
+        assert not known.found_in("nothing here")
+    assert known.found_in("a first-secret here")
+    known.add("second-secret")
+    assert known.found_in("a second-secret here")
+    for _ in range(1000):
+        assert not known.found_in("nothing here")
+    assert known.found_in("a second-secret here")
+    assert known.spans("a first-secret here") == [(2, 14)]

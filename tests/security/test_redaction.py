@@ -111,6 +111,9 @@ class Text(str):
         ('{"password": "hun\\"ter2", "n": 1}', '{"password": "[REDACTED]", "n": 1}'),
         ("Server=db;Password=hunter2;Timeout=5", "Server=db;Password=[REDACTED];Timeout=5"),
         ({"x password=hunter2": None}, {"x password=[REDACTED]": None}),
+        ("\ud800 password=hunter2", "? password=[REDACTED]"),
+        ({"a": "\udfff AKIAIOSFODNN7ABCDEFG", "b": "x"}, {"a": "? [REDACTED]", "b": "x"}),
+        ({"\ud800 password=hunter2": None}, {"? password=[REDACTED]": None}),
     ],
 )  # fmt: skip
 def test_secrets_are_replaced_wherever_they_stand(data: object, expected: object) -> None:
