@@ -26,7 +26,8 @@ OnFull: TypeAlias = Literal["wait", "drop"]
 _PAUSE: Final = 0.05
 """Seconds in which events come up before the sink is called again."""
 _MOST: Final = 2_000
-"""Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long."""
+"""Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long. What is
+rendered already is given as a whole: a call takes some ten turns of the loop, which are 50 ms of a busy one."""
 
 
 _SLICES: Final = 10
@@ -235,7 +236,7 @@ class Lane:
         pieces: list[Piece] = []
         try:
             while left and not self.broken:
-                pieces = pieces or pile.take(_MOST)
+                pieces = pieces or pile.take(_MOST if self.target.render is None else pile.count)
                 outcome = await self._give(pieces, dropped)
                 dropped = 0
                 left -= outcome.count
