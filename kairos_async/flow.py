@@ -43,7 +43,7 @@ class SecretOutput(enum.StrEnum):
     FAIL = "fail"
     """The step fails with a SecurityError, and nothing is stored."""
     REDACT = "redact"
-    """The secret is replaced by `[REDACTED]` before the value is stored."""
+    """The secret is replaced by `[REDACTED]` before the value is stored; what is under a sensitive key of it stays."""
     ALLOW = "allow"
     """The value is stored as it is; what leaves the run is still redacted."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -199,8 +199,11 @@ def dump_object(value: object) -> object:
     """The JSON form of a Pydantic model, a dataclass, a date, an enum or whatever else Pydantic can dump.
 
     Raises:
-        ValueError: Pydantic cannot dump the object, or it contains itself.
+        ValueError: Pydantic cannot dump the object, or it contains itself; or it is a generator, which Pydantic would
+            read to its end, if it has one.
     """
+    if isinstance(value, Generator):
+        raise ValueError("A generator is no value.")
     try:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError, RecursionError) as error:

@@ -115,7 +115,8 @@ def accept(call: Call, output: Any) -> None:
         carries, shown = run.redactor.take_in(output, node.name, shows=shows, data=data)
     if carries:
         guarded = _guarded(call, node.name, output)
-        output, shown = guarded, shown if guarded is output else guarded
+        if guarded is not output:
+            output, shown = guarded, run.redactor.under(node.name, guarded)
     if run.secrets.count and call.written is not None:
         call.written = {key: _guarded_write(call, key, value) for key, value in call.written.items()}
     call.output, call.shown, call.output_size = output, shown, size
@@ -160,7 +161,7 @@ def _guarded(call: Call, key: str, value: JSONValue) -> JSONValue:
     if run.on_secret_output is SecretOutput.ALLOW or run.redactor.is_sensitive(key):
         return value
     if run.on_secret_output is SecretOutput.REDACT:
-        return run.redactor.redact(value)
+        return run.redactor.without_secrets(value)
     what = "returns" if key == call.node.name else f"writes to key {key!r}"
     raise SecurityError(
         f"{call} {what} a value that carries a secret of this run outside of a sensitive key; nothing of it is stored. "

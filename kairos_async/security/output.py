@@ -7,24 +7,19 @@ import re
 from typing import Final
 
 from kairos_async._types import JSONValue
+from kairos_async.security.vocabulary import INVISIBLE
 
-_CONTROL: Final = re.compile(
-    "[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff\\U000e0000-\\U000e0fff]"
-)
+_CONTROL: Final = re.compile(f"[\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]")
 _KEPT_IN_LINES: Final = frozenset("\n\t")
 _ESCAPED: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))}
 """Line breaks that only some readers know, other control characters, and lone surrogates, which no file takes."""
-_FORMULA: Final = re.compile(
-    "\\A"
-    "[\\s\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*"
-    "[=+\\-@＝＋－＠−\\t\\r|%]"
-)
+_FORMULA: Final = re.compile(f"\\A[\\s\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]*[=+\\-@＝＋－＠−\\t\\r|%]")
 """What begins a formula, also behind characters that a reader may drop, such as a byte order mark."""
 _NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 
 
 def terminal_text(text: str, *, lines: bool = False) -> str:
-    r"""Return the text with control, zero-width and bidi characters shown as escapes (`\x1b`), so that none acts.
+    r"""Return the text with control, invisible and bidi characters shown as escapes (`\x1b`), so that none acts.
 
     A terminal then neither moves, colours, titles nor answers because of what data says.
 

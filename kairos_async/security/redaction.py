@@ -27,7 +27,7 @@ from kairos_async.security.plain import (
     type_name,
 )
 from kairos_async.security.quick import DEEPEST, is_plain
-from kairos_async.security.secrets import scrub
+from kairos_async.security.secrets import scrub, without_known
 from kairos_async.security.vocabulary import DEFAULT_SENSITIVE_PATTERNS
 
 _BIG: Final = 10**4000
@@ -166,6 +166,25 @@ class Redactor:
                 waiting.extend(part[:1] if is_secret_pair(part, keys) else part)
         return False
 
+    def without_secrets(self, value: JSONValue) -> JSONValue:
+        """Return a value of the state without the registered secrets for which `holds_secret` is true."""
+        known, keys = self._known, self._keys
+        if type(value) is str:
+            return without_known(value, known)
+        if type(value) is list:
+            is_pair = is_secret_pair(value, keys)
+            return [part if is_pair and place else self.without_secrets(part) for place, part in enumerate(value)]
+        if type(value) is not dict:
+            return value
+        named = named_value(value, keys)
+        cleaned: dict[str, JSONValue] = {}
+        fresh = _Fresh()
+        for key, part in value.items():
+            cleaned[fresh.key(without_known(key, known))] = (
+                part if keys[key] or key == named else self.without_secrets(part)
+            )
+        return cleaned
+
     def text(self, text: str) -> str:
         """Return the text with secrets replaced; the same object if there are none.
 
@@ -274,12 +293,10 @@ class Redactor:
     def _dict_with_odd_keys(self, data: dict[Any, Any], seen: _Seen, depth: int) -> dict[str, JSONValue]:
         """Redact a dict of which a key is no string, or has a secret in it. Keys that become equal are numbered."""
         result: dict[str, JSONValue] = {}
+        fresh = _Fresh()
         for key, value in data.items():
             plain = self._key(key)
-            text = scrubbed = self.text(plain)
-            number = 2
-            while text in result:
-                text, number = f"{scrubbed} ({number})", number + 1
+            text = fresh.key(self.text(plain))
             level = self._keys[plain]
             result[text] = self._hidden(value, level) if level else self._value(value, seen, depth)
         if named := named_value(result, self._keys):
@@ -343,6 +360,23 @@ def _finite(value: bool | int | float | None) -> JSONValue:
     if type(value) is int and not -_BIG < value < _BIG:
         return "int"
     return value
+
+
+class _Fresh(dict[str, int]):
+    """The keys of a dict that is being made, none of them twice, with the last number that each was given."""
+
+    __slots__ = ()
+
+    def key(self, text: str) -> str:
+        """Return the text, with a number behind it if it is taken. Many equal ones take linear time."""
+        number = self.get(text)
+        if number is None:
+            self[text] = 1
+            return text
+        while (key := f"{text} ({number + 1})") in self:
+            number += 1
+        self[text], self[key] = number + 1, 1
+        return key
 
 
 def _listed(patterns: Sequence[str]) -> tuple[str, ...]:

@@ -47,6 +47,12 @@ def scrub(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> str:
     return text
 
 
+def without_known(text: str, known: KnownSecrets) -> str:
+    """Return the text with each known value replaced, and nothing else; the same object if there are none."""
+    spans = known.spans(text)
+    return _replace(text, spans) if spans else text
+
+
 def _spans(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> list[Span]:
     found = known.spans(text) if known else []
     if len(text) < SHORTEST_TEXT or not keys.may_hold_secret(text):

@@ -17,17 +17,12 @@ from typing import Final, NoReturn
 from kairos_async._types import FieldError
 from kairos_async.exceptions import ConfigError, SecurityError, ValidationError
 from kairos_async.security.phrases import ROLE_MARKERS, TEMPLATE_TOKENS, TOOL_CALLS, has_imperative
-from kairos_async.security.vocabulary import fold
+from kairos_async.security.vocabulary import INVISIBLE, fold
 
 _LONGEST: Final = 100_000
 """Characters of an untrusted text that are kept unless the caller says otherwise."""
-_INVISIBLE: Final = re.compile(
-    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f"
-    "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb\\ud800-\\udfff"
-    "\\U000e0000-\\U000e0fff]"
-)
-"""Control characters but tab and line ends, zero-width and filler characters, bidi overrides, variation selectors,
-tags."""
+_INVISIBLE: Final = re.compile(f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ufe0e\\ufe0f{INVISIBLE}]")
+"""Control characters but tab and line ends, and what nobody sees."""
 _LINE_ENDS: Final = re.compile("\r\n?|[\u0085\u2028\u2029]")
 _SPACES: Final = re.compile(r"[ \t]+")
 _DELIMITER: Final = re.compile(r"[0-9a-f]{16,64}")
@@ -96,8 +91,9 @@ def untrusted(text: str, *, limit: int = _LONGEST) -> UntrustedText:
 
 
 def _flags_of(raw: str) -> Iterable[TextFlag]:
-    shown = _INVISIBLE.sub("", raw)
-    if shown != raw:
+    lines = _LINE_ENDS.sub("\n", raw)  # as `fenced` shows them
+    shown = _INVISIBLE.sub("", lines)
+    if shown != lines:
         yield TextFlag.INVISIBLE
     # Look-alike letters made Latin; the original beside it, for the scripts in which those letters are at home.
     plain = _SPACES.sub(" ", shown).lower()

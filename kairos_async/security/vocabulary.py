@@ -119,6 +119,14 @@ NAME_FIELDS: Final = ("name", "Name", "key", "Key", "header", "field", "variable
 VALUE_FIELDS: Final = frozenset({"value", "Value", "val"})
 """The keys of `{"name": "X-Api-Key", "value": ...}`."""
 
+INVISIBLE: Final = (
+    "\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164"
+    "\\ufe00-\\ufe0d\\ufeff\\uffa0\\ufff0-\\ufffb\\ud800-\\udfff\\U0001bca0-\\U0001bca3\\U0001d173-\\U0001d17a"
+    "\\U000e0000-\\U000e0fff"
+)
+"""Zero-width and filler characters, bidi overrides, line ends, tags, variation selectors but for those of emoji, and
+lone surrogates: the inside of a character set."""
+
 _LOOK_ALIKES: Final = {
     int(code, 16): letter
     for letter, codes in {

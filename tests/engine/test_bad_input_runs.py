@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,7 @@ def deep(levels: int) -> object:
 
 NOT_JSON: dict[str, Callable[[], object]] = {
     "set": lambda: {1, 2},
+    "endless generator": lambda: (number for number in itertools.count()),
     "nan": lambda: math.nan,
     "infinity": lambda: -math.inf,
     "bytes": lambda: b"raw",

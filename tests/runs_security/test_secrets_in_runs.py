@@ -216,6 +216,32 @@ async def test_redact_stores_it_redacted(name: str) -> None:
         assert form not in repr(output_of(result, "leak"))
 
 
+async def test_redact_leaves_what_is_under_a_sensitive_key_of_the_same_output() -> None:
+    """A login step may return a token: the steps after it need it. What is shown of it is redacted as ever."""
+    events: list[Event] = []
+
+    async def login(ctx: StepContext) -> object:
+        key = ctx.inputs["api_key"]
+        return {
+            "token": "fresh-token-1",
+            "max_tokens": 5,
+            "note": f"with {key}",
+            key: [["X-Auth", "pair-value"], [key], {"name": "password", "value": "named-value"}],
+        }
+
+    steps = Step("login", login), Step("use", lambda ctx: ctx.inputs["login"]["token"], depends_on=["login"])
+    inputs = {"api_key": "Zq7-hidden-9xK"}
+    result = await Workflow("w", [*steps], hooks=[events.append], on_secret_output="redact").run(inputs)
+    assert output_of(result, "login") == {
+        "token": "fresh-token-1",
+        "max_tokens": 5,
+        "note": "with [REDACTED]",
+        "[REDACTED]": [["X-Auth", "pair-value"], ["[REDACTED]"], {"name": "password", "value": "named-value"}],
+    }
+    shown = repr([result.to_dict(), *(event.data for event in events)])
+    assert not any(secret in shown for secret in ("hidden", "fresh-token", "named-value"))
+
+
 async def test_allow_gives_the_real_values_to_the_caller_only() -> None:
     """They are in `output`; in all that is shown or exported they are redacted."""
 

@@ -173,6 +173,11 @@ def test_the_search_for_known_values_is_linear() -> None:
             assert_linear(f"{count} values, {unit}", known.spans, of_length(unit), length)
 
 
+def test_many_keys_that_become_equal_take_linear_time() -> None:
+    """Each gets a number of its own."""
+    assert_linear("keys", Redactor().redact, lambda count: {f"password=hunter{n}": None for n in range(count)}, 1 << 12)
+
+
 def test_the_first_look_reads_program_code_about_as_fast_as_any_automaton_reads_a_text() -> None:
     """An automaton of too many states is given up, and then takes 5 us for each character: a thousand times as long."""
     code = "".join(inspect.getsource(module) for module in (fractions, random, kairos_async.security.keys))

@@ -20,6 +20,8 @@ from kairos_async.security import csv_cell, json_line, terminal_text
         ("a\r\nb\tc", "a\\x0d\\x0ab\\x09c"),
         ("\x9b31m\u202e\u200b\U000e0041", "\\x9b31m\\u202e\\u200b\\U000e0041"),
         ("\ud800", "\\ud800"),
+        ("a\u180eb\u115fc\ufff9d\u00ade", "a\\u180eb\\u115fc\\ufff9d\\xade"),
+        ("\u3164\ufe00\U0001d173 ok ❤\ufe0f", "\\u3164\\ufe00\\U0001d173 ok ❤\ufe0f"),
     ],
 )
 def test_control_characters_are_shown_and_do_not_act(text: str, shown: str) -> None:
