@@ -13,7 +13,7 @@ import anyio
 from pydantic import ValidationError
 
 from kairos_async._types import MISSING, JSONValue, Missing
-from kairos_async.adapters import _errors, _http, prices
+from kairos_async.adapters import _connections, _errors, _http, prices
 from kairos_async.adapters._call import ModelCall, metered
 from kairos_async.adapters._endpoint import (
     Secret,
@@ -115,7 +115,7 @@ class HTTPAdapter(ABC):
         )
         self._key, variables = self._find_key(subject, settings.get("key_env"))
         if self._client is None:
-            _http.prepare(subject, self.base_url)
+            _connections.prepare(subject, self.base_url)
         self.origin = Origin(self.provider, self.model, variables)
 
     def _find_key(self, subject: str, key_env: str | None) -> tuple[Secret | None, tuple[str, ...]]:
@@ -232,7 +232,7 @@ class HTTPAdapter(ABC):
         if self._client is not None:
             yield
             return
-        async with _http.for_a_call():
+        async with _connections.for_a_call():
             yield
 
     def _prepared(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -24,7 +25,7 @@ from kairos_async import (
     WorkflowStatus,
     all_of,
 )
-from kairos_async.adapters import ModelAdapter, ModelResponse, TokenUsage, _http
+from kairos_async.adapters import ModelAdapter, ModelResponse, TokenUsage, connections
 from kairos_async.adapters.prompt import ask
 from tests.adapters.providers import ANTHROPIC, OPENAI, Provider
 
@@ -186,33 +187,70 @@ async def test_cancelled_calls_are_reported() -> None:
     assert [e.data["outcome"] for e in events if isinstance(e, LLMCall)] == ["cancelled"]
 
 
-async def test_connections_last_as_long_as_somebody_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One client for a run, however many calls; one for overlapping runs; closed with the last."""
-    opened: list[httpx.AsyncClient] = []
-    plain = httpx.AsyncClient
+class Connections:
+    """Stands for the transports that adapters open: those that were opened, and how many of them are still open."""
 
-    def counting(**options: Any) -> httpx.AsyncClient:
-        options["transport"] = httpx.MockTransport(lambda _: httpx.Response(200, json=ANTHROPIC.answer("yes")))
-        opened.append(plain(**options))
-        return opened[-1]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], Any]) -> None:
+        self.opened = 0
+        self.open = 0
+        outer = self
+
+        class Transport(httpx.MockTransport):
+            def __init__(self, **_: Any) -> None:
+                super().__init__(answer)
+                outer.opened += 1
+                outer.open += 1
+
+            async def aclose(self) -> None:
+                outer.open -= 1
+
+        monkeypatch.setattr(httpx, "AsyncHTTPTransport", Transport)
+
+
+async def test_connections_last_as_long_as_somebody_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as calls at once, however many calls; shared by runs that follow each other; closed with the last."""
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep(1)
+        return httpx.Response(200, json=ANTHROPIC.answer("yes"))
 
     adapter = ANTHROPIC.adapter("m")
-    monkeypatch.setattr(httpx, "AsyncClient", counting)
-    step = Step("a", ask("Hi {item}", adapter), foreach="n")
+    seen = Connections(monkeypatch, answer)
+    step = Step("a", ask("Hi {item}", adapter), foreach="n", max_concurrency=2)
 
     async def run() -> None:
-        assert (await Workflow("w", [step]).run({"n": [1, 2, 3]})).status is WorkflowStatus.COMPLETE
+        assert (await Workflow("w", [step]).run({"n": [1, 2, 3, 4, 5]})).status is WorkflowStatus.COMPLETE
 
     await run()
-    assert [client.is_closed for client in opened] == [True]
+    assert (seen.opened, seen.open) == (2, 0)
     await adapter.call("Hi")
-    assert [client.is_closed for client in opened] == [True, True]
-    async with _http.connections():
+    assert (seen.opened, seen.open) == (3, 0)
+    async with connections():
         await run()
         await run()
         await adapter.call("Hi")
-        assert [client.is_closed for client in opened] == [True, True, False]
-    assert [client.is_closed for client in opened] == [True, True, True]
+        assert (seen.opened, seen.open) == (5, 2)
+    assert (seen.opened, seen.open) == (5, 0)
+
+
+async def test_connections_that_nobody_needs_for_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of calls leaves no hundred sockets open for the rest of an application's life."""
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep(1)
+        return httpx.Response(200, json=ANTHROPIC.answer("yes"))
+
+    adapter = ANTHROPIC.adapter("m")
+    seen = Connections(monkeypatch, answer)
+    async with connections():
+        async with anyio.create_task_group() as calls:
+            for _ in range(10):
+                calls.start_soon(adapter.call, "Hi")
+        assert seen.open == 10
+        await anyio.sleep(60)
+        for _ in range(9):
+            await adapter.call("Hi")
+        assert (seen.opened, seen.open) == (10, 1)
 
 
 async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,19 +260,12 @@ async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytes
         await anyio.sleep(1000)
         return httpx.Response(200)
 
-    opened: list[httpx.AsyncClient] = []
-    plain = httpx.AsyncClient
-
-    def counting(**options: Any) -> httpx.AsyncClient:
-        opened.append(plain(**{**options, "transport": httpx.MockTransport(hang)}))
-        return opened[-1]
-
     step = Step("a", ask("Hi", ANTHROPIC.adapter("m")))
-    monkeypatch.setattr(httpx, "AsyncClient", counting)
+    seen = Connections(monkeypatch, hang)
     with anyio.move_on_after(1) as scope:
         await Workflow("w", [step]).run({})
     assert scope.cancelled_caught
-    assert [client.is_closed for client in opened] == [True]
+    assert (seen.opened, seen.open) == (1, 0)
 
 
 async def test_a_judge_asks_an_adapter() -> None:
