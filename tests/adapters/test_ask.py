@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from kairos_async import (
     Event,
+    Failure,
     FailureAction,
     FailurePolicy,
     LLMCall,
@@ -27,7 +28,7 @@ from kairos_async import (
 )
 from kairos_async.adapters import ModelAdapter, ModelResponse, TokenUsage, connections
 from kairos_async.adapters.prompt import ask
-from tests.adapters.providers import ANTHROPIC, OPENAI, Provider
+from tests.adapters.providers import ANTHROPIC, KEY, OPENAI, Provider
 
 pytestmark = pytest.mark.usefixtures("keys")
 RETRY = FailurePolicy(on_validation_fail=FailureAction.RETRY, max_retries=3)
@@ -268,14 +269,42 @@ async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytes
     assert (seen.opened, seen.open) == (1, 0)
 
 
-async def test_a_judge_asks_an_adapter() -> None:
-    """An adapter is the model of an LLMJudge, and each of its calls counts once."""
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_judge_asks_an_adapter(replaced: bool) -> None:
+    """An adapter is the model of an LLMJudge: each of its calls counts once and is an event, and its key is the run's
+    secret; for the output of a custom handler, too."""
+    events: list[Event] = []
     verdict = httpx.Response(200, json=OPENAI.answer('{"pass": true, "confidence": 0.9}'))
     judge = LLMJudge("is polite", OPENAI.answering(lambda _: verdict))
 
-    async def act(_: StepContext) -> dict[str, int]:
-        return {"score": 3}
+    async def act(_: StepContext) -> dict[str, Any]:
+        if replaced:
+            raise ValueError("not today")
+        return {"score": 3, "said": KEY}
 
-    result = await Workflow("w", [Step("a", act, output_contract=all_of(Score, judge))]).run({})
-    assert result.status is WorkflowStatus.COMPLETE
+    def handler(_: Failure) -> dict[str, Any]:
+        return {"score": 3, "said": KEY}
+
+    policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handler)
+    step = Step("a", act, output_contract=all_of(dict[str, Any], judge), failure_policy=policy)
+    result = await Workflow("w", [step], hooks=[events.append], on_secret_output="redact").run({})
+    assert result.status is WorkflowStatus.COMPLETE, result
     assert result.llm_calls == 1
+    assert [event.data["outcome"] for event in events if isinstance(event, LLMCall)] == ["ok"]
+    assert KEY not in str(result.to_dict())
+
+
+async def test_a_judge_that_breaks_over_a_replacement_fails_the_step() -> None:
+    """As it would over the step's own output: nothing of it escapes."""
+
+    async def broken(_: object) -> dict[str, Any]:
+        raise RuntimeError("no judge today")
+
+    async def act(_: StepContext) -> dict[str, int]:
+        raise ValueError("not today")
+
+    policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=lambda _: {"score": 3})
+    contract = all_of(Score, LLMJudge("is polite", broken))
+    result = await Workflow("w", [Step("a", act, output_contract=contract, failure_policy=policy)]).run({})
+    assert result.status is WorkflowStatus.FAILED
+    assert "RuntimeError" in str(result.to_dict())
