@@ -120,7 +120,7 @@ class OwnClient:
         """The request. `timeout`: connect, read, write, pool."""
         extensions = {"timeout": dict(zip(("connect", "read", "write", "pool"), timeout, strict=True))}
         httpx = importlib.import_module("httpx")
-        return httpx.Request(method, url, content=content, headers=headers, extensions=extensions)
+        return httpx.Request(method, _parsed(url), content=content, headers=headers, extensions=extensions)
 
     async def send(self, request: Any, *, stream: bool, follow_redirects: bool) -> Any:
         """The response, of which the body is to be read. No redirect is followed."""
@@ -135,6 +135,12 @@ class OwnClient:
             await close([transport])
             raise
         return _Borrowed(response, pool, origin, transport)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(url: str) -> Any:
+    """The URL as httpx wants it: 40 us of the 1,000 of a call, if each parses the same one."""
+    return importlib.import_module("httpx").URL(url)
 
 
 class _Borrowed:
