@@ -3,8 +3,8 @@
     python -m benchmarks.rate_limits [--calls N] [--seconds S]
 
 The server speaks OpenAI's format. It counts what came in the last `--seconds`, which stand for a minute, and refuses
-what is beyond, with a Retry-After. Reported: how many requests it refused, what share of the permitted throughput was
-used, and how many requests were sent after the client had read a Retry-After that was not over yet.
+what is beyond, with a Retry-After or without. Reported: how many requests it refused, what share of the permitted
+throughput was used, and how many requests were sent after the client had read a Retry-After that was not over yet.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import time
 from collections import deque
@@ -38,7 +39,7 @@ class Watch:
 
     async def received(self, response: httpx.Response) -> None:
         """An answer is there."""
-        if response.status_code == 429:
+        if response.status_code == 429 and "retry-after-ms" in response.headers:
             pause = float(response.headers["retry-after-ms"]) / 1000
             self.paused_until = max(self.paused_until, time.monotonic() + pause)
 
@@ -46,7 +47,8 @@ class Watch:
 class Server:
     """Counts and refuses."""
 
-    def __init__(self, requests: int, tokens: int, period: float) -> None:
+    def __init__(self, requests: int, tokens: int, period: float, *, says_when: bool) -> None:
+        self.says_when = says_when
         self.limits = {"requests": requests, "tokens": tokens}
         self.period = period
         self.seen: deque[tuple[float, int]] = deque()
@@ -81,7 +83,8 @@ class Server:
         if len(self.seen) >= self.limits["requests"] or spent + read + written > self.limits["tokens"]:
             self.refused += 1
             wait = self.seen[0][0] + self.period - now
-            return 429, [f"retry-after-ms: {wait * 1000:.0f}"], {"error": {"code": "rate_limit_exceeded"}}
+            pause = [f"retry-after-ms: {math.ceil(wait * 1000)}"] if self.says_when else []
+            return 429, pause, {"error": {"code": "rate_limit_exceeded"}}
         self.seen.append((now, read + written))
         self.used += read + written
         message = {"role": "assistant", "content": "fine"}
@@ -89,14 +92,23 @@ class Server:
         return 200, [], {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
 
 
-async def measure(name: str, calls: int, requests: int, tokens: int, period: float, governor: Governor) -> str:
+async def measure(
+    name: str,
+    calls: int,
+    requests: int,
+    tokens: int,
+    period: float,
+    governor: Governor,
+    *,
+    says_when: bool = True,
+) -> str:
     """Make the calls as the items of a foreach; return a line that says how it went."""
-    server, watch = Server(requests, tokens, period), Watch()
+    server, watch = Server(requests, tokens, period, says_when=says_when), Watch()
     hooks: dict[str, Any] = {"request": [watch.sending], "response": [watch.received]}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-        client: Any = httpx.AsyncClient(event_hooks=hooks, limits=limits)
+        client = httpx.AsyncClient(event_hooks=hooks, limits=limits)
         model = OpenAIAdapter("m", base_url=url, allow_localhost=True, max_tokens=200, client=client)
         workflow = Workflow("w", [Step("fan", ask("Say {item}", model), foreach="items")], failure_policy=PATIENT)
         async with governor, client:
@@ -106,7 +118,7 @@ async def measure(name: str, calls: int, requests: int, tokens: int, period: flo
         assert result.raise_for_status().llm_calls == server.came
     shares = (calls / took / (requests / period), server.used / took / (tokens / period))
     return (
-        f"{name:28} {took:6.1f} s  {server.refused:3} of {server.came} refused ({server.refused / server.came:.1%})  "
+        f"{name:41} {took:6.1f} s  {server.refused:3} of {server.came} refused ({server.refused / server.came:.1%})  "
         f"{max(shares):4.0%} of what is permitted  {watch.violations} within a pause"
     )
 
@@ -129,7 +141,12 @@ async def main() -> None:
         print(await measure(f"limited by {name}", calls, requests, tokens, period, Governor({"openai": limit})))
     limit = RateLimit(requests=150, period=period)
     print(await measure("told a limit 1.5 times as high", calls, *by_requests, period, Governor({"openai": limit})))
-    print(await measure("told nothing", calls, *by_requests, period, Governor()))
+    for name, (requests, tokens) in known.items():
+        for says_when in (True, False):
+            # What a minute is, is all that is known; here it is shorter.
+            governor = Governor({"openai": RateLimit(period=period)})
+            told = f"told nothing, {name}" + ("" if says_when else ", no pause named")
+            print(await measure(told, calls, requests, tokens, period, governor, says_when=says_when))
 
 
 if __name__ == "__main__":
