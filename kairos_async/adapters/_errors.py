@@ -215,7 +215,7 @@ def of_exception(origin: Origin, error: Exception, *, started: bool) -> ModelErr
         return origin.error(ModelTruncatedError, "the connection ended before the answer")
     if names & {"ConnectError"}:
         return origin.error(ModelUnavailableError, "no connection: check base_url and network")
-    if names & {"TransportError", "OSError"}:
+    if names & {"TransportError", "NetworkError", "ProtocolError", "OSError"}:
         return origin.error(ModelUnavailableError, "the connection ended without an answer")
     return origin.error(ModelUnavailableError, "its HTTP client failed")
 

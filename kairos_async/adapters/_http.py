@@ -88,10 +88,10 @@ class Reply:
         """The next piece, None after the last one. Raises ModelError."""
         problem: ModelError | None = None
         found: bytes | None = None
-        if self._chunks is None:
-            self._chunks = self._response.aiter_bytes()
         with anyio.CancelScope(deadline=self.deadline) as bound:
             try:
+                if self._chunks is None:
+                    self._chunks = self._response.aiter_bytes()
                 found = await anext(self._chunks, None)
             except Exception as error:
                 problem = _errors.of_exception(self.origin, error, started=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import anyio
+import httpcore
 import httpx
 import pytest
 from pydantic import BaseModel, Field
@@ -189,34 +189,38 @@ async def test_cancelled_calls_are_reported() -> None:
 
 
 class Connections:
-    """Stands for the transports that adapters open: those that were opened, and how many of them are still open."""
+    """Stands for the connections that adapters open: how many were opened, and how many of them are still open."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], Any]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.opened = 0
         self.open = 0
         outer = self
 
-        class Transport(httpx.MockTransport):
-            def __init__(self, **_: Any) -> None:
-                super().__init__(answer)
+        class Connection:
+            def __init__(self, *_: object, **__: object) -> None:
                 outer.opened += 1
                 outer.open += 1
+
+            async def handle_async_request(self, _: httpcore.Request) -> httpcore.Response:
+                await anyio.sleep(seconds)
+                return httpcore.Response(200, content=json.dumps(ANTHROPIC.answer("yes")).encode())
+
+            def has_expired(self) -> bool:
+                return False
+
+            def is_idle(self) -> bool:
+                return True
 
             async def aclose(self) -> None:
                 outer.open -= 1
 
-        monkeypatch.setattr(httpx, "AsyncHTTPTransport", Transport)
+        monkeypatch.setattr(httpcore, "AsyncHTTPConnection", Connection)
 
 
 async def test_connections_last_as_long_as_somebody_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as calls at once, however many calls; shared by runs that follow each other; closed with the last."""
-
-    async def answer(_: httpx.Request) -> httpx.Response:
-        await anyio.sleep(1)
-        return httpx.Response(200, json=ANTHROPIC.answer("yes"))
-
     adapter = ANTHROPIC.adapter("m")
-    seen = Connections(monkeypatch, answer)
+    seen = Connections(monkeypatch, seconds=1)
     step = Step("a", ask("Hi {item}", adapter), foreach="n", max_concurrency=2)
 
     async def run() -> None:
@@ -236,13 +240,8 @@ async def test_connections_last_as_long_as_somebody_needs_them(monkeypatch: pyte
 
 async def test_connections_that_nobody_needs_for_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A burst of calls leaves no hundred sockets open for the rest of an application's life."""
-
-    async def answer(_: httpx.Request) -> httpx.Response:
-        await anyio.sleep(1)
-        return httpx.Response(200, json=ANTHROPIC.answer("yes"))
-
     adapter = ANTHROPIC.adapter("m")
-    seen = Connections(monkeypatch, answer)
+    seen = Connections(monkeypatch, seconds=1)
     async with connections():
         async with anyio.create_task_group() as calls:
             for _ in range(10):
@@ -256,13 +255,8 @@ async def test_connections_that_nobody_needs_for_long_are_closed(monkeypatch: py
 
 async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left open, and the cancellation arrives."""
-
-    async def hang(_: httpx.Request) -> httpx.Response:
-        await anyio.sleep(1000)
-        return httpx.Response(200)
-
     step = Step("a", ask("Hi", ANTHROPIC.adapter("m")))
-    seen = Connections(monkeypatch, hang)
+    seen = Connections(monkeypatch, seconds=1000)
     with anyio.move_on_after(1) as scope:
         await Workflow("w", [step]).run({})
     assert scope.cancelled_caught
