@@ -159,6 +159,9 @@ class HTTPAdapter(ABC):
     def _shaped(self, schema: JSONSchema) -> Shape:
         """The schema in the provider's subset."""
 
+    async def _awake(self) -> None:  # noqa: B027 - most providers always are
+        """Have the provider run, before anything is counted."""
+
     def _more_headers(self) -> Mapping[str, str]:
         """What the provider wants besides."""
         return {}
@@ -192,6 +195,7 @@ class HTTPAdapter(ABC):
         options: Mapping[str, JSONValue] | None = None,
     ) -> ModelResponse:
         """See `ModelAdapter.call`."""
+        await self._awake()
         request, call, content = self._prepared(prompt, contract, max_tokens, options, streaming=False)
         async with metered(call):
             async with self._connections():
@@ -217,6 +221,7 @@ class HTTPAdapter(ABC):
         options: Mapping[str, JSONValue] | None = None,
     ) -> AsyncIterator[ModelStream]:
         """See `ModelAdapter.stream`."""
+        await self._awake()
         request, call, content = self._prepared(prompt, contract, max_tokens, options, streaming=True)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(metered(call))
