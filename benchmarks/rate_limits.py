@@ -1,10 +1,10 @@
 """The governor against a server on loopback that counts requests and tokens, and answers 429 beyond its limits.
 
-    python -m benchmarks.rate_limits [--calls N] [--seconds S]
+    python -m benchmarks.rate_limits [--calls N] [--seconds S] [--only CASE]
 
-The server speaks OpenAI's format. It counts what came in the last `--seconds`, which stand for a minute, and refuses
-what is beyond, with a Retry-After or without. Reported: how many requests it refused, what share of the permitted
-throughput was used, and how many requests were sent after the client had read a Retry-After that was not over yet.
+The server speaks OpenAI's format. It counts what came in the last `--seconds`, and refuses what is beyond, with a
+Retry-After or without. Reported: how many requests it refused, what share of the permitted throughput was used, and how
+many requests were sent after the client had read a Retry-After that was not over yet.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import asyncio
 import json
 import math
 import random
+import sys
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -69,8 +70,8 @@ class Server:
                 lines = [f"HTTP/1.1 {status} X", f"content-length: {len(text)}", *headers, "", ""]
                 writer.write("\r\n".join(lines).encode() + text)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            writer.close()  # also at the end of the loop, which cancels what is left
 
     def judge(self) -> tuple[int, list[str], dict[str, object]]:
         """Take a request, or refuse it."""
@@ -92,18 +93,11 @@ class Server:
         return 200, [], {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
 
 
-async def measure(
-    name: str,
-    calls: int,
-    requests: int,
-    tokens: int,
-    period: float,
-    governor: Governor,
-    *,
-    says_when: bool = True,
-) -> str:
+async def measure(name: str, case: Case, calls: int, period: float) -> str:
     """Make the calls as the items of a foreach; return a line that says how it went."""
-    server, watch = Server(requests, tokens, period, says_when=says_when), Watch()
+    requests, tokens = BY[case.by]
+    governor = Governor({"openai": case.told})
+    server, watch = Server(requests, tokens, period, says_when=case.says_when), Watch()
     hooks: dict[str, Any] = {"request": [watch.sending], "response": [watch.received]}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
@@ -126,27 +120,52 @@ async def measure(
 PATIENT = FailurePolicy(max_retries=9, retry_delay=0.1)
 
 
+BY: Final = {"requests": (200, 1_000_000), "tokens": (10_000, 28_000), "both": (200, 29_000)}
+"""Requests and tokens that the server takes in a period."""
+APART: Final = 4.0
+"""Seconds between the starts of two cases, which need the processor most when they begin."""
+
+
+class Case(NamedTuple):
+    """What the server limits, what of that the governor is told, and whether refusals come with a Retry-After."""
+
+    by: str
+    told: RateLimit
+    says_when: bool = True
+
+
+def cases(period: float) -> dict[str, Case]:
+    """Return what is measured, by name. If a minute is shorter, that is told."""
+    nothing = RateLimit(period=period)
+    told = {
+        "requests": RateLimit(requests=200, period=period),
+        "tokens": RateLimit(tokens=28_000, period=period),
+        "both": RateLimit(requests=200, tokens=29_000, period=period),
+    }
+    return {
+        **{f"told the limit of {by}": Case(by, told[by]) for by in BY},
+        "told a limit 1.5 times as high": Case("requests", RateLimit(requests=300, period=period)),
+        **{f"told nothing, {by}": Case(by, nothing) for by in BY},
+        **{f"told nothing, {by}, no pause named": Case(by, nothing, says_when=False) for by in BY},
+    }
+
+
 async def main() -> None:
-    """Measure with the limits known, with one of them too high, and with none known."""
+    """Measure one case, or all of them, each in a process of its own: they wait most of the time. Takes 4 minutes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=500)
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--only", metavar="CASE")
     given = parser.parse_args()
-    period: float = given.seconds
-    calls: int = given.calls
-    by_requests, by_tokens = (100, 1_000_000), (10_000, 14_000)
-    known = {"requests": by_requests, "tokens": by_tokens, "both": (100, 14_500)}
-    for name, (requests, tokens) in known.items():
-        limit = RateLimit(requests=requests, tokens=tokens, period=period)
-        print(await measure(f"limited by {name}", calls, requests, tokens, period, Governor({"openai": limit})))
-    limit = RateLimit(requests=150, period=period)
-    print(await measure("told a limit 1.5 times as high", calls, *by_requests, period, Governor({"openai": limit})))
-    for name, (requests, tokens) in known.items():
-        for says_when in (True, False):
-            # What a minute is, is all that is known; here it is shorter.
-            governor = Governor({"openai": RateLimit(period=period)})
-            told = f"told nothing, {name}" + ("" if says_when else ", no pause named")
-            print(await measure(told, calls, requests, tokens, period, governor, says_when=says_when))
+    if given.only is not None:
+        print(await measure(given.only, cases(given.seconds)[given.only], given.calls, given.seconds))
+        return
+    command = [sys.executable, "-m", "benchmarks.rate_limits", f"--calls={given.calls}", f"--seconds={given.seconds}"]
+    async with asyncio.TaskGroup() as running:
+        for name in cases(given.seconds):
+            process = await asyncio.create_subprocess_exec(*command, "--only", name)
+            running.create_task(process.wait())
+            await asyncio.sleep(APART)
 
 
 if __name__ == "__main__":
