@@ -17,32 +17,30 @@ import random
 import sys
 import time
 from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import httpx
-
-from kairos_async import FailurePolicy, Step, Workflow
+from kairos_async import FailurePolicy, ModelRateLimitError, Step, Workflow
+from kairos_async.adapters import connections
+from kairos_async.adapters._call import ModelCall
+from kairos_async.adapters._http import Reply
 from kairos_async.adapters.governor import Governor, RateLimit
 from kairos_async.adapters.openai_adapter import OpenAIAdapter
 from kairos_async.adapters.prompt import ask
 
 
-class Watch:
-    """Looks at what a client sends and gets."""
+class Watched(OpenAIAdapter):
+    """Looks at what it sends and gets: `violations` are requests sent within a pause that it had been told of."""
 
-    def __init__(self) -> None:
-        self.paused_until = 0.0
-        self.violations = 0
+    paused_until = 0.0
+    violations = 0
 
-    async def sending(self, request: httpx.Request) -> None:
-        """A request goes out."""
+    async def _send(self, call: ModelCall, content: bytes, *, streaming: bool) -> Reply:
         self.violations += time.monotonic() < self.paused_until
-
-    async def received(self, response: httpx.Response) -> None:
-        """An answer is there."""
-        if response.status_code == 429 and "retry-after-ms" in response.headers:
-            pause = float(response.headers["retry-after-ms"]) / 1000
-            self.paused_until = max(self.paused_until, time.monotonic() + pause)
+        try:
+            return await super()._send(call, content, streaming=streaming)
+        except ModelRateLimitError as error:
+            self.paused_until = max(self.paused_until, time.monotonic() + (error.retry_after or 0))
+            raise
 
 
 class Server:
@@ -97,15 +95,12 @@ async def measure(name: str, case: Case, calls: int, period: float) -> str:
     """Make the calls as the items of a foreach; return a line that says how it went."""
     requests, tokens = BY[case.by]
     governor = Governor({"openai": case.told})
-    server, watch = Server(requests, tokens, period, says_when=case.says_when), Watch()
-    hooks: dict[str, Any] = {"request": [watch.sending], "response": [watch.received]}
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    server = Server(requests, tokens, period, says_when=case.says_when)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-        client = httpx.AsyncClient(event_hooks=hooks, limits=limits)
-        model = OpenAIAdapter("m", base_url=url, allow_localhost=True, max_tokens=200, client=client)
+        model = Watched("m", base_url=url, allow_localhost=True, max_tokens=200)
         workflow = Workflow("w", [Step("fan", ask("Say {item}", model), foreach="items")], failure_policy=PATIENT)
-        async with governor, client:
+        async with governor, connections():
             started = time.monotonic()
             result = await workflow.run({"items": list(range(calls))})
             took = time.monotonic() - started
@@ -113,7 +108,7 @@ async def measure(name: str, case: Case, calls: int, period: float) -> str:
     shares = (calls / took / (requests / period), server.used / took / (tokens / period))
     return (
         f"{name:41} {took:6.1f} s  {server.refused:3} of {server.came} refused ({server.refused / server.came:.1%})  "
-        f"{max(shares):4.0%} of what is permitted  {watch.violations} within a pause"
+        f"{max(shares):4.0%} of what is permitted  {model.violations} within a pause"
     )
 
 

@@ -9,6 +9,7 @@ import anyio
 import httpcore
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from pydantic import BaseModel, Field
 
 from kairos_async import (
@@ -251,6 +252,34 @@ async def test_connections_that_nobody_needs_for_long_are_closed(monkeypatch: py
         for _ in range(9):
             await adapter.call("Hi")
         assert (seen.opened, seen.open) == (10, 1)
+
+
+@pytest.mark.real_time
+async def test_a_connection_is_used_again_until_its_server_closes_it() -> None:
+    """What has been closed meanwhile is opened anew, without an error; head and body of a request come together."""
+    accepted = 0
+    requests: list[bytes] = []
+    body = json.dumps(OPENAI.answer("yes")).encode()
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def serve(stream: SocketStream) -> None:
+        nonlocal accepted
+        accepted += 1
+        async with stream:
+            for _ in range(2):
+                requests.append(await stream.receive())
+                await stream.send(answer)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        adapter = OPENAI.at(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1")
+        async with connections():
+            for _ in range(5):
+                assert (await adapter.call("Hi")).text == "yes"
+                await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert accepted == 3
+    assert all(b"\r\n\r\n{" in request for request in requests)
 
 
 async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
