@@ -112,30 +112,32 @@ class _Together:
     """A stream whose writes wait for the next read: one call of the system and one packet less for each request, and
     with them a tenth of what it costs."""
 
-    __slots__ = ("_stream", "_waiting")
+    __slots__ = ("_stream", "_timeout", "_waiting")
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._waiting = bytearray()
+        self._timeout: float | None = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """See `httpcore.AsyncNetworkStream`."""
         self._waiting += buffer
+        self._timeout = timeout
         if len(self._waiting) > _LONG_REQUEST:
-            await self._flush(timeout)
+            await self._flush()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """See `httpcore.AsyncNetworkStream`."""
         if self._waiting:
-            await self._flush(timeout)
+            await self._flush()
         found: bytes = await self._stream.read(max_bytes, timeout)
         return found
 
-    async def _flush(self, timeout: float | None) -> None:
+    async def _flush(self) -> None:
         """Send. A server may refuse a request before it is whole: then its answer is there to be read."""
         buffer, self._waiting = bytes(self._waiting), bytearray()
         with contextlib.suppress(_core().WriteError):
-            await self._stream.write(buffer, timeout)
+            await self._stream.write(buffer, self._timeout)
 
     async def start_tls(self, *args: Any, **more: Any) -> _Together:
         """See `httpcore.AsyncNetworkStream`."""
