@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import llm_local, llm_server, llm_tables
@@ -27,6 +28,9 @@ from benchmarks.llm_clients import CLIENTS
 from benchmarks.llm_clients.measure import loads
 from benchmarks.peers.environments import CACHE, ROOT, python_for
 from benchmarks.report import add_outputs, keep, table
+
+GIVEN_UP: Final = 5
+"""A process that is not through after so many times the patience is ended."""
 
 SEARCHES: Final = frozenset({350_000, 420_000, 480_000, 530_000, 580_000, 650_000, 740_000, 1_130_000})
 """What the searches of the movie plan take, in microseconds."""
@@ -49,10 +53,7 @@ def measure(name: str, url: str, options: argparse.Namespace) -> dict[str, Any] 
             print(f"{entry.title}: {what}", flush=True)
             load = [] if number is None else [f"--load={number}"]
             command = [python, "-m", "benchmarks.llm_clients.measure", name, url, file, *flags, *load]
-            subprocess.run([*map(str, command)], cwd=ROOT, check=True)
-            found = json.loads(file.read_text(encoding="utf-8"))
-            result = found.pop("found")
-            whole |= found
+            result = _measured([*map(str, command)], file, whole, GIVEN_UP * options.patience)
             if number is None:
                 whole["memory"] = result
             else:
@@ -61,6 +62,19 @@ def measure(name: str, url: str, options: argparse.Namespace) -> dict[str, Any] 
         print(f"  failed: {failure}", file=sys.stderr, flush=True)
         return None
     return whole
+
+
+def _measured(command: list[str], file: Path, whole: dict[str, Any], patience: float) -> Any:
+    """What a process found; None if it did not end: some libraries take minutes to let go of what is cut off."""
+    try:
+        subprocess.run(command, cwd=ROOT, check=True, timeout=patience)
+    except subprocess.TimeoutExpired:
+        print(f"  given up after {patience:.0f} s", flush=True)
+        return None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    result = found.pop("found")
+    whole |= found
+    return result
 
 
 def movie() -> Iterator[dict[str, Any]]:

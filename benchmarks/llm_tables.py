@@ -32,6 +32,8 @@ def tables(results: Mapping[str, Any]) -> Iterator[Table]:
     """Yield a table for each load, one for the local model and one for the plan, as far as they were measured."""
     clients: dict[str, Any] = results["clients"]
     for number, load in enumerate(next(iter(clients.values()))["loads"]):
+        if load is None:
+            continue
         title = f"{load['name']}, {load['limit']} at once; ideal {load['ideal_s']:.1f} s"
         yield Table(title, COLUMNS, [_by_hand(load), *(_row(name, whole, number) for name, whole in clients.items())])
     if local := results.get("local"):
@@ -58,6 +60,8 @@ def _by_hand(load: Mapping[str, Any]) -> list[str]:
 
 def _row(name: str, client: Mapping[str, Any], number: int) -> list[str]:
     result, memory = client["loads"][number], client["memory"]
+    if result is None:
+        return [CLIENTS[name].title, "not through", *["-"] * (len(COLUMNS) - 2)]
     version = "" if name.startswith(("kairos", "httpx")) else f" {next(iter(client['versions'].values()))}"
     share = Spread(**result["share"])
     shown = share.show() if result["rounds"] > 1 else f"{share.median:.2f}"
