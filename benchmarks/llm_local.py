@@ -16,7 +16,7 @@ from kairos_async.adapters.local import LocalServer
 from kairos_async.adapters.prompt import ask
 
 PARALLEL: Final = (1, 2, 4)
-PROMPTS: Final = 8
+PROMPTS: Final = 6
 ROUNDS: Final = 2
 
 Ask: TypeAlias = Callable[[LocalServer, Sequence[str], int], Awaitable[None]]
@@ -66,10 +66,11 @@ async def turns(parallel: int, prompts: int, rounds: int) -> dict[str, Any]:
         for number in range(rounds + 1):
             for name in sides if number % 2 else reversed(sides):
                 # No prompt comes twice: the server keeps what it has read.
-                texts = [f"{next(numbers)} times: my parcel is late. Is it a complaint?" for _ in range(prompts)]
+                count = prompts if number else 1  # the first one warms up
+                texts = [f"{next(numbers)} times: my parcel is late. Is it a complaint?" for _ in range(count)]
                 started = time.perf_counter()
                 await sides[name](server, texts, parallel)
-                if number:  # the first one warms up
+                if number:
                     found[name].append(prompts / (time.perf_counter() - started))
     share = Spread.of([a / b for a, b in zip(found["ours"], found["by_hand"], strict=True)])
     medians = {name: Spread.of(values).median for name, values in found.items()}
