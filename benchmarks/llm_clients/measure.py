@@ -1,6 +1,6 @@
 """Measure one client with one load in this process: `python -m benchmarks.llm_clients.measure NAME URL FILE --load N`.
 
-Without a load it is memory that is measured, in a process that has not grown yet. The client takes turns with the side
+Without a load it is memory that is measured. The client takes turns with the side
 by hand, in one event loop, so that a machine that is busy for a while slows both, and ratios of different processes
 compare. Needed are the standard library, httpx, and the library itself.
 """
@@ -13,9 +13,9 @@ import gc
 import importlib
 import itertools
 import json
-import re
 import statistics
 import time
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from benchmarks.report import Spread, environment
 
 IN_FLIGHT: Final = 300
 """Calls under way at once while memory is measured."""
-STAYING: Final = 5.0
+STAYING: Final = 8.0
 """Seconds that each of them takes, so that all are under way before the first one ends."""
 
 
@@ -127,23 +127,15 @@ def _medians(rounds: Sequence[Went]) -> dict[str, float]:
 
 
 async def memory(client: Client, url: str) -> dict[str, float]:
-    """By how many bytes the process grows at most while calls are under way, for each of them; Linux alone tells."""
+    """How many bytes Python has allocated at most while calls are under way, for each of them."""
     behaviour = Behaviour(IN_FLIGHT, median=STAYING, sigma=0.0, refused=0.0, failed=0.0)
-    before = _peak_from_now()
-    await go(client, url, behaviour, IN_FLIGHT, 6 * STAYING)
-    return {"in_flight": IN_FLIGHT, "bytes_a_call": (_status("VmHWM") - before) / IN_FLIGHT, "before": before}
-
-
-def _peak_from_now() -> int:
-    """Have Linux count the peak from now on; returns the bytes that the process has."""
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024 if found else 0
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    await go(client, url, behaviour, IN_FLIGHT, 6 * STAYING)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return {"in_flight": IN_FLIGHT, "bytes_a_call": (most - before) / IN_FLIGHT}
 
 
 async def measured(client: Client, url: str, load: Load | None, patience: float) -> dict[str, Any]:
