@@ -48,8 +48,8 @@ def main(arguments: list[str]) -> None:
     else:
         name, *arguments = arguments
         if name != "all" and name not in NAMES:
-            known = "\n".join(f"  {each:10}{about}" for each, about in NAMES.items())
-            sys.exit(f"There is no benchmark {name!r}; there are\n{known}\n  {'all':10}all that take no long time")
+            known = "\n".join(f"  {each:11} {about}" for each, about in NAMES.items())
+            sys.exit(f"There is no benchmark {name!r}; there are\n{known}\n  {'all':11} all that take no long time")
         names = [each for each in NAMES if each not in ALONE] if name == "all" else [name]
     codes = []
     for name in names:
