@@ -98,10 +98,17 @@ TASKS = {
     "bench-peers": Task(
         "the workloads in other libraries, each in an environment of its own", "bench", [["-m", "benchmarks.peers"]]
     ),
+    "bench-llm": Task(
+        "many prompts to one model, beside other libraries (ten minutes)",
+        "bench",
+        [["-m", "benchmarks.llm_fanout"]],
+        WEIGHTS,
+    ),
     "bench-all": Task(
         "measure everything and write docs/benchmarks.md from it",
         "bench",
-        [["-m", "benchmarks", "all", "--save"], ["-m", "benchmarks.peers"]],
+        [["-m", "benchmarks", "all", "--save"], ["-m", "benchmarks.llm_fanout", "--save"], ["-m", "benchmarks.peers"]],
+        WEIGHTS,
     ),
     "clean": Task("remove .venv and every cache", "", []),
 }

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import drawing
+from benchmarks import drawing, llm_tables
+from benchmarks.llm_clients import CLIENTS
 from benchmarks.peers import PEERS
 from benchmarks.report import read, table
 from benchmarks.workloads import workloads
@@ -221,6 +222,15 @@ def other_section() -> str:
     return "\n\n".join(parts)
 
 
+def fan_out_section() -> str:
+    """Return the tables of the fan-out, with how each client was asked."""
+    whole = read("llm_fanout")
+    results = whole["results"]
+    parts = [f"{each.title}:\n\n{markdown(each.columns, each.rows)}" for each in llm_tables.tables(results)]
+    notes = [f"- **{CLIENTS[name].title}**: {client['note']}." for name, client in results["clients"].items()]
+    return "\n\n".join([*parts, "\n".join(notes), machine(whole["environment"])])
+
+
 def _by_column(title: str, rows: dict[str, dict[str, Any]], digits: int) -> str:
     columns = list(next(iter(rows.values())))
     return markdown([title, *columns], [[key, *(show(each[column], digits) for column in columns)]
@@ -234,6 +244,7 @@ SECTIONS: Final[dict[str, tuple[str, Callable[[], str]]]] = {
     "growth": ("scale", growth_section),
     "memory": ("scale", memory_section),
     "other": ("startup", other_section),
+    "fan-out": ("llm_fanout", fan_out_section),
 }
 """By name: the results that a section needs, and what makes it."""
 PLOTS: Final = {"peers.svg": ("peers/kairos-async", peer_plot), "growth.svg": ("scale", growth_plot)}

@@ -11,8 +11,11 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks import observe, ours, page, timing
+from benchmarks import llm_server, observe, ours, page, timing
 from benchmarks.count import report, sides
+from benchmarks.llm_clients import CLIENTS, by_hand, measure, ours_text
+from benchmarks.llm_clients import ours as ours_contract
+from benchmarks.llm_server import Behaviour
 from benchmarks.peers import PEERS
 from benchmarks.reference import run_graph
 from benchmarks.report import read
@@ -79,7 +82,10 @@ def test_a_count_stands_beside_the_committed_one() -> None:
 
 def test_every_peer_is_pinned() -> None:
     """A figure is about a version."""
-    requirements = [requirement for peer in PEERS.values() for requirement in peer.requirements]
+    requirements = [
+        *(requirement for peer in PEERS.values() for requirement in peer.requirements),
+        *(requirement for client in CLIENTS.values() for requirement in client.requirements),
+    ]
     assert all("==" in requirement for requirement in requirements)
 
 
@@ -108,6 +114,33 @@ def test_the_pictures_are_those_of_the_committed_figures(name: str) -> None:
     for shape in root:
         assert 0 <= float(shape.get("cx", 0)) <= width
         assert 0 <= float(shape.get("y", 0)) <= height
+
+
+def test_the_ideal_of_a_fan_out_is_that_of_slots_that_never_idle() -> None:
+    """Without faults and spread: as many rounds as the prompts take; a pause that a refusal asks for is kept."""
+    plain = Behaviour(10, median=2.0, sigma=0.0, refused=0.0, failed=0.0)
+    assert [plain.ideal(limit) for limit in (1, 4, 10)] == [20.0, 6.0, 2.0]
+    refused = Behaviour(1, median=2.0, sigma=0.0, refused=1.0, failed=0.0, retry_after=7)
+    assert 9.0 < refused.ideal(1) < 9.1
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("client", [by_hand, ours_contract, ours_text], ids=lambda client: client.__name__)
+def test_clients_of_the_fan_out_answer_all_prompts(client: Any) -> None:
+    """Faults included, and never more under way than they may; else their figures would be about something else."""
+    behaviour = Behaviour(30, median=0.01, refused=0.0, failed=0.2)
+    with llm_server.running() as url:
+        went = asyncio.run(measure.go(client, url, behaviour, 5, patience=30.0))
+    assert went["whole"]
+    assert went["too_soon"] == 0
+
+
+@pytest.mark.real_time
+def test_a_client_that_asks_too_many_at_once_is_not_timed() -> None:
+    """It would look fast."""
+    greedy = SimpleNamespace(NOTE="greedy", opened=lambda url, limit, times: by_hand.opened(url, 4 * limit, times))
+    with llm_server.running() as url, pytest.raises(RuntimeError, match="greedy"):
+        asyncio.run(measure.go(cast(Any, greedy), url, Behaviour(30, median=0.1), 5, patience=30.0))
 
 
 @pytest.mark.real_time

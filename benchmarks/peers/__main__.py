@@ -10,38 +10,15 @@ into docs/benchmarks.md. A run that was cut off goes on with `--resume` where it
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 from benchmarks import page
 from benchmarks.peers import PEERS
+from benchmarks.peers.environments import CACHE, ROOT, python_for
 from benchmarks.report import RESULTS
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-CACHE: Final = ROOT / ".cache" / "peers"
-
-
-def python_for(name: str) -> Path:
-    """Return the Python that has a peer, after making its environment if there is none with these requirements."""
-    requirements = list(PEERS[name].requirements)
-    if not requirements:
-        return Path(sys.executable)
-    folder = CACHE / name
-    python = folder / "bin" / "python"
-    stamp = folder / "requirements.json"
-    if not stamp.exists() or json.loads(stamp.read_text()) != requirements:
-        print(f"  making {folder.relative_to(ROOT)} with {', '.join(requirements)}", flush=True)
-        venv.create(folder, clear=True, with_pip=True, symlinks=True)
-        pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "-qq"]
-        subprocess.run([*pip, *requirements], check=True)
-        stamp.write_text(json.dumps(requirements))
-    return python
 
 
 def measure(name: str, options: argparse.Namespace) -> bool:
@@ -51,7 +28,7 @@ def measure(name: str, options: argparse.Namespace) -> bool:
     if not options.resume:
         partial.unlink(missing_ok=True)
     try:
-        command = [python_for(name), "-m", "benchmarks.peers.measure", name, partial]
+        command = [python_for(name, PEERS[name].requirements), "-m", "benchmarks.peers.measure", name, partial]
         quick = ["--quick"] if options.quick else []
         limits = [f"--rounds={options.rounds}", f"--patience={options.patience}"]
         subprocess.run([*map(str, command), *limits, *quick], cwd=ROOT, check=True)

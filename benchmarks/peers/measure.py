@@ -9,20 +9,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import re
-from importlib import metadata
 from pathlib import Path
 
 from benchmarks.peers import PEERS
+from benchmarks.peers.environments import versions
 from benchmarks.report import environment
 from benchmarks.timing import measure_alone
 from benchmarks.workloads import workloads
-
-
-def versions(requirements: tuple[str, ...]) -> dict[str, str]:
-    """Return the installed versions of what was asked for, or that of this checkout."""
-    names = [re.split("[=<>]", requirement)[0] for requirement in requirements] or ["kairos-async"]
-    return {name: metadata.version(name) for name in names}
 
 
 def main() -> None:

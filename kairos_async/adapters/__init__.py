@@ -4,8 +4,8 @@ The functions that make actions of prompts are in the modules: `from kairos_asyn
 """
 
 from kairos_async._types import TokenUsage as TokenUsage
+from kairos_async.adapters._connections import connections as connections
 from kairos_async.adapters._http import Timeouts as Timeouts
-from kairos_async.adapters._http import connections as connections
 from kairos_async.adapters.model import Message as Message
 from kairos_async.adapters.model import ModelAdapter as ModelAdapter
 from kairos_async.adapters.model import ModelRequest as ModelRequest

@@ -39,8 +39,8 @@ def prompt_bound(
 
 
 def members(model: ModelAdapter) -> list[ModelAdapter]:
-    """The models that a call may ask: those of a chain, the one behind a cache, or itself."""
-    inner = [*getattr(model, "models", ()), *([model.inner] if hasattr(model, "inner") else [])]
+    """The models that a call may ask: those of a chain or behind a cache, or itself."""
+    inner: Collection[ModelAdapter] = getattr(model, "models", ())
     return [member for each in inner for member in members(each)] if inner else [model]
 
 

@@ -76,8 +76,9 @@ class Bucket:
         """What is in it now."""
         # What was given back stays beyond the size: it was waited for already, and calls that use little would else
         # lose to rounding what those that use much have to pay.
-        self._level = max(self._level, min(self.size, self._level + (now - self._at) * self.pace))
-        self._at = now
+        if now > self._at:
+            self._level = max(self._level, min(self.size, self._level + (now - self._at) * self.pace))
+            self._at = now
         return self._level
 
     def delay(self, amount: float, now: float) -> float:
@@ -88,6 +89,10 @@ class Bucket:
     def take(self, amount: float) -> None:
         """Take so much; less than 0 gives back."""
         self._level -= amount
+
+    def empty_until(self, then: float) -> None:
+        """Nothing is in it, and it begins to fill at this time: what follows comes at the pace, without a burst."""
+        self._level, self._at = 0.0, then
 
     def at_most(self, level: float) -> None:
         """The provider says that no more than this is left."""

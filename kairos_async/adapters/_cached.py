@@ -6,110 +6,69 @@ import hashlib
 import hmac
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from kairos_async._types import MISSING, JSONValue, TokenUsage
 from kairos_async.adapters._stores import ResponseCache
+from kairos_async.adapters._wrapping import Wrapping
 from kairos_async.adapters.model import (
     ModelAdapter,
     ModelRequest,
     ModelResponse,
     ModelStream,
-    Prompt,
     StopReason,
-    as_request,
     checked,
 )
 from kairos_async.context import current_step, holds_secret
-from kairos_async.contracts.contract import JSONSchema
-from kairos_async.exceptions import ConfigError
 
 _FREE: Final = TokenUsage(input_tokens=0, output_tokens=0, estimated_cost_usd=0.0)
 _REMEMBERED: Final = 10_000
 """Steps and items under way of which it is known what they were given."""
 
 
-class CachedModel:
+class CachedModel(Wrapping):
     """See `cached`."""
 
     def __init__(self, model: ModelAdapter, cache: ResponseCache) -> None:
-        if not (hasattr(model, "call") and hasattr(model, "stream")):
-            raise ConfigError(f"cached() takes an adapter, such as OpenAIAdapter(...); it got {model!r}.")
-        self.inner: Final = model
+        super().__init__("cached", (model,))
+        self._inner: Final = model
         self.cache: Final = cache
         self._given: OrderedDict[tuple[str, str, int | None], tuple[int, list[str]]] = OrderedDict()
-
-    @property
-    def provider(self) -> str:
-        """Of the model behind."""
-        return self.inner.provider
-
-    @property
-    def model(self) -> str:
-        """The model behind."""
-        return self.inner.model
+        self.provider = model.provider
 
     def __repr__(self) -> str:
-        return f"<cached {self.inner!r}>"
+        return f"<cached {self._inner!r}>"
 
-    def shape(self, schema: JSONSchema | None) -> None:
-        """Raise ConfigError if the model cannot be asked for answers of this schema."""
-        if (shape := getattr(self.inner, "shape", None)) is not None:
-            shape(schema)
-
-    def check_options(self, options: Mapping[str, JSONValue]) -> None:
-        """Raise ConfigError if the model does not take these options."""
-        if (check := getattr(self.inner, "check_options", None)) is not None:
-            check(options)
-
-    async def call(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> ModelResponse:
-        """See `ModelAdapter.call`. A kept answer has used nothing, and says so in `metadata["cached"]`."""
-        request = as_request(prompt, contract=contract, max_tokens=max_tokens, options=options)
+    async def _ask(self, request: ModelRequest) -> ModelResponse:
+        # A kept answer has used nothing, and says so in `metadata["cached"]`.
         key = await self._key(request)
         kept = await self._kept(key)
         if kept is not None:
             return await checked(kept, request)
-        response = await self.inner.call(request)
+        response = await self._inner.call(request)
         await self._keep(key, response)
         return response
 
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> AsyncIterator[ModelStream]:
-        """See `ModelAdapter.stream`. A kept answer comes in one piece."""
-        request = as_request(prompt, contract=contract, max_tokens=max_tokens, options=options)
+    async def _begin(self, request: ModelRequest) -> AsyncIterator[ModelStream]:
+        # A kept answer comes in one piece.
         key = await self._key(request)
         kept = await self._kept(key)
         if kept is not None:
             yield _Kept(await checked(kept, request))
             return
-        async with self.inner.stream(request) as stream:
+        async with self._inner.stream(request) as stream:
             kept_too = _Keeping(stream, self, key)
             yield kept_too
 
     async def _key(self, request: ModelRequest) -> str:
         """The hash of all that is sent. What the attempt before was given for it is dropped: it was refused."""
         sent = [
-            *(self.inner.provider, self.inner.model, str(getattr(self.inner, "base_url", ""))),
+            *(self._inner.provider, self._inner.model, str(getattr(self._inner, "base_url", ""))),
             [[message.role, *message.parts] for message in request.messages],
-            *(request.schema, request.max_tokens or getattr(self.inner, "max_tokens", None)),
+            *(request.schema, request.max_tokens or getattr(self._inner, "max_tokens", None)),
             dict(request.options),
         ]
         text = json.dumps(sent, ensure_ascii=True, sort_keys=True, separators=(",", ":"))

@@ -1,32 +1,24 @@
 """The one HTTP layer of all adapters, over httpx or a client like it.
 
-One pooled client for each event loop, opened with the first run or call that needs it and closed with the last one. No
-retries, no redirects, no settings from the environment (so that a key goes nowhere but to its provider), a deadline for
-each phase and for the whole, and a limit on what is read. What the client raises becomes an error of ours, raised
+No retries, no redirects, no settings from the environment (so that a key goes nowhere but to its provider), a deadline
+for each phase and for the whole, and a limit on what is read. What the client raises becomes an error of ours, raised
 outside of the `except` block that caught it.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import anyio
-import anyio.lowlevel
 
 from kairos_async.adapters import _errors
+from kairos_async.adapters._connections import CLOSING, OwnClient
 from kairos_async.adapters._errors import Origin
-from kairos_async.context import at_end_of_run, current_step, on_thread_of_run
 from kairos_async.exceptions import ConfigError, ModelError
 
-_CLOSING: Final = 5.0
-"""Seconds that closing a pool, or a connection, may take."""
 _BUFFERED: Final = 2_000
 """Pieces that can still come out of a closed connection's buffer of 64 KiB."""
 _DRAINING: Final = 0.5
@@ -70,114 +62,7 @@ class Client(Protocol):
         """Called with the request, `stream=True` and `follow_redirects=False`; gives the response."""
 
 
-class _Pool:
-    """The clients of one event loop, by whether they are for https, and who holds them."""
-
-    __slots__ = ("clients", "holders", "runs")
-
-    def __init__(self) -> None:
-        self.clients: dict[bool, Any] = {}
-        self.holders = 0
-        self.runs: set[str] = set()
-
-    def release(self) -> dict[bool, Any]:
-        """One holder less. The last one gets the clients, to close them."""
-        self.holders -= 1
-        if self.holders:
-            return {}
-        clients, self.clients = self.clients, {}
-        return clients
-
-
-_pool: Final[anyio.lowlevel.RunVar[_Pool]] = anyio.lowlevel.RunVar("kairos_async_connections")
-_trusted: Final[list[ssl.SSLContext]] = []
-_ready: Final[list[object]] = []
-
-
-@asynccontextmanager
-async def connections() -> AsyncIterator[None]:
-    """Keep the connections of this event loop open, over however many runs and calls: for an application's lifespan.
-
-    A run keeps them from its first call to a model until its end, and a call outside of a run while it lasts. The last
-    one to leave closes them all.
-    """
-    pool = _pool_of_loop()
-    pool.holders += 1
-    try:
-        yield
-    finally:
-        await _close(pool.release())
-
-
-@asynccontextmanager
-async def for_a_call() -> AsyncIterator[None]:
-    """What a call needs of `connections`: its run holds them, and if there is none, the call does."""
-    step = current_step()
-    if step is None or not on_thread_of_run(step):
-        async with connections():
-            yield
-        return
-    pool = _pool_of_loop()
-    if step.run_id not in pool.runs:
-        pool.runs.add(step.run_id)
-        pool.holders += 1
-        at_end_of_run(step, functools.partial(_leave, pool, step.run_id))
-    yield
-
-
-def _pool_of_loop() -> _Pool:
-    pool = _pool.get(None)
-    if pool is None:
-        pool = _Pool()
-        _pool.set(pool)
-    return pool
-
-
-async def _leave(pool: _Pool, run_id: str) -> None:
-    pool.runs.discard(run_id)
-    await _close(pool.release())
-
-
-async def _close(clients: Mapping[bool, Any]) -> None:
-    if clients:
-        with anyio.move_on_after(_CLOSING, shield=True):
-            for client in clients.values():
-                await client.aclose()
-
-
-def prepare(subject: str, base_url: str) -> None:
-    """Make sure, when an adapter is made, that calls need nothing that blocks or is missing.
-
-    Raises:
-        ConfigError: httpx is not installed.
-    """
-    try:
-        httpx = importlib.import_module("httpx")  # an extra: this module has to be importable without it
-    except ModuleNotFoundError as error:
-        if error.name != "httpx":
-            raise
-        raise ConfigError(
-            f"{subject} needs the extra `http`: pip install 'kairos-async[http]', or pass a client of your own."
-        ) from None
-    if not _ready:
-        # What httpx imports with its first client, it would otherwise import on the event loop.
-        _ready.append(httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False))
-    if base_url.startswith("https:") and not _trusted:
-        _trusted.append(httpx.create_ssl_context(trust_env=False))
-
-
-def _client(url: str) -> Any:
-    """This event loop's client. To be called while somebody holds it."""
-    pool, secure = _pool.get(), url.startswith("https:")
-    if secure not in pool.clients:
-        httpx = importlib.import_module("httpx")
-        # A client for plain http to loopback trusts no certificate, and needs to read none from the disk.
-        context = _trusted[0] if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0)
-        pool.clients[secure] = httpx.AsyncClient(
-            verify=context, trust_env=False, follow_redirects=False, limits=limits, http2=False
-        )
-    return pool.clients[secure]
+_own: Final = OwnClient()
 
 
 class Reply:
@@ -235,7 +120,7 @@ class Reply:
 
     async def aclose(self) -> None:
         """Give the connection back, or end it if not everything was read."""
-        with anyio.move_on_after(_CLOSING, shield=True):
+        with anyio.move_on_after(CLOSING, shield=True):
             await self._response.aclose()
             if self._chunks is not None:
                 await self._end_chunks()
@@ -273,7 +158,7 @@ async def send(
     problem: ModelError | None = None
     response: Any = None
     deadline = anyio.current_time() + timeouts.total
-    own: Any = _client(url) if client is None else client
+    own: Any = _own if client is None else client
     with anyio.CancelScope(deadline=deadline) as bound:
         try:
             request = own.build_request("POST", url, content=content, headers=headers, timeout=timeouts.for_client())

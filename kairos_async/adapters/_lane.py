@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import anyio
 
 from kairos_async.adapters._buckets import Bucket, RateLimit
+from kairos_async.adapters._guess import Guess, Limits
 from kairos_async.adapters._rate_headers import told_limits
 from kairos_async.exceptions import ModelRateLimitError, ModelUnavailableError
 
@@ -19,20 +20,26 @@ _SLOWEST: Final = 0.05
 _FASTER: Final = 0.2
 """A 429 takes the pace to so much of itself, down to the slowest; a period without one gives some of it back."""
 
-_FASTER_BY_GUESS: Final = 0.05
+_FASTER_BY_GUESS: Final = 0.03
 """Where the pace is a guess, a period without a 429 makes it so much faster than it was."""
 
-_ENOUGH: Final = 5
 _HALF: Final = 0.5
-"""A guess needs so many accepted calls; from fewer it is known only that there were far too many."""
+"""Of the calls under way, where a refusal tells nothing more."""
 
 _LEARNING: Final = 0.2
 """How much the newest call counts in what is known of how many tokens calls use of those that they could."""
 
 _FIRST_WINDOW: Final = 10.0
-_FIRST_PAUSE: Final = 1.0
-_LONGEST_GUESS: Final = 60.0
-"""Seconds: a 429 that names no pause doubles the last one, from the first on, up to the longest."""
+_START: Final = 1 / 30
+"""Of a period: in so much of it, until the first refusal, no more calls go out than went out before, beyond a first
+window."""
+
+_LATE: Final = 0.05
+"""Seconds by which a timer may be late without a loss of that."""
+
+_FIRST_PAUSE: Final = 1 / 60
+_LONGER: Final = 3.0
+"""Of a period: a 429 that names no pause makes the last one so many times longer, from the first on, up to a period."""
 
 
 class Rules(Protocol):
@@ -69,9 +76,11 @@ class Lane:
         self.window = float(limit.concurrency or _FIRST_WINDOW)
         self.starting = limit.concurrency is None  # the window doubles with each round, until the first refusal
         self.slowed_at = -math.inf
-        self.guessed = False  # whether the pace of requests is a guess from refusals
-        self.accepted = 0  # since `counted_from`
-        self.counted_from = now
+        self.guess = Guess(now, limit.period)
+        self.probing = False  # whether one call has to be taken before others are sent
+        self.sent = 0
+        self.next_at = -math.inf
+        self.guessed: set[str] = set()  # "requests" and "tokens", where the pace is a guess
         self.paused_until = -math.inf
         self.refusals = 0
         self.troubles = 0
@@ -118,14 +127,26 @@ class Lane:
             self.requests.take(1)
         if self.tokens is not None:
             self.tokens.take(taken)
+        self.guess.sent(taken)
+        self._start_slowly()
         return taken
+
+    def _start_slowly(self) -> None:
+        """While nothing is known, send in a second no more than were sent before: when the first refusal comes, few
+        more are under way that will be refused, too."""
+        if self.requests is None and self.tokens is None and self.limit.concurrency is None:
+            self.sent += 1
+            now = anyio.current_time()
+            self.next_at = max(self.next_at, now - _LATE) + (
+                self.limit.period * _START / self.sent if self.sent >= _FIRST_WINDOW else 0.0
+            )
 
     def _delay(self, tokens: int) -> float:
         """Seconds until a call may be sent; infinite if another one has to end first."""
         now = anyio.current_time()
         if self.active >= self._most_active():
             return math.inf
-        delay = self.paused_until - now
+        delay = max(self.paused_until, self.next_at) - now
         if self.requests is not None:
             delay = max(delay, self.requests.delay(1, now))
         if self.tokens is not None:
@@ -133,8 +154,8 @@ class Lane:
         return delay
 
     def _most_active(self) -> float:
-        if self.troubles >= self.rules.failures:
-            return 1  # the circuit is half open: one call tries
+        if self.troubles >= self.rules.failures or self.probing:
+            return 1  # one call tries: the circuit is half open, or nobody knows whether the pause was long enough
         most = math.inf if self.limit.concurrency is None else self.limit.concurrency
         return most if self.requests is not None or self.tokens is not None else min(most, self.window)
 
@@ -149,12 +170,13 @@ class Lane:
                 self.provider, self.model, "not asked, because it wants a long pause", retry_after=rest
             )
 
-    def settle(self, tokens: int, taken: float, used: int | None) -> None:
+    def settle(self, sent_at: float, tokens: int, taken: float, used: int | None) -> None:
         """Put the tokens right: what a call took beyond its use comes back, what it used beyond that is missing."""
         if used is None:
             return
         if self.tokens is not None:
             self.tokens.take(used - taken)
+        self.guess.settled(sent_at, used - taken)
         if tokens and used:
             self.ratio += _LEARNING * (used / tokens - self.ratio)
 
@@ -165,10 +187,10 @@ class Lane:
         for name in ("requests", "tokens"):
             limit, left = told.get(name, (None, None))
             bucket: Bucket | None = getattr(self, name)
-            if limit is not None and (bucket is None or (self.guessed and name == "requests")):
+            if limit is not None and (bucket is None or name in self.guessed):
                 bucket = Bucket(limit, self.limit.period, now)
                 setattr(self, name, bucket)
-                self.guessed = self.guessed and name != "requests"
+                self.guessed.discard(name)
             elif limit is not None and bucket is not None:
                 bucket.limit = min(limit, getattr(self.limit, name) or limit)
             if left is not None and bucket is not None:
@@ -177,39 +199,49 @@ class Lane:
     def refused(self, sent_at: float, retry_after: float | None) -> None:
         """A 429: nobody is asked for a while, and then more slowly."""
         self.troubles = 0
-        if sent_at >= self.slowed_at:  # else it was under way when the pace was taken down already
+        self.guess.refused(sent_at)
+        first = sent_at >= self.slowed_at  # else it was under way when the pace was taken down already
+        if first:
             self.refusals += 1
             self.slowed_at = anyio.current_time()
-            guess = min(_FIRST_PAUSE * 2.0 ** (self.refusals - 1), _LONGEST_GUESS)
-            self._slow_down(guess if retry_after is None else retry_after)
+            if retry_after is None:
+                retry_after = self._guessed_pause()
+                self.probing = True
         if retry_after is not None:
             self._pause(retry_after)
-
-    def _slow_down(self, pause: float) -> None:
-        self._pause(pause)
-        if self.requests is None or self.guessed:
-            self._guess_pace(pause)
-        else:
+        if self.requests is None or "requests" in self.guessed:
+            self._guess_pace(first)
+        elif first:
             for bucket in (self.requests, self.tokens):
                 if bucket is not None:
                     bucket.scale = max(_SLOWEST, bucket.scale * _SLOWER)
-        self.accepted = 0
-        self.counted_from = self.paused_until
 
-    def _guess_pace(self, pause: float) -> None:
-        """With nothing told, the pace is what was accepted in the time until more will be."""
-        now = anyio.current_time()
-        seconds = max(0.0, now - self.counted_from) + pause
-        if self.accepted >= _ENOUGH and seconds:
-            if self.requests is None:
-                self.requests = Bucket(1, self.limit.period, now)
-            self.requests.limit = max(1.0, self.accepted / seconds * self.limit.period)
-            self.guessed = True
-        elif self.requests is not None:
-            self.requests.limit = max(1.0, self.requests.limit * _HALF)
-        else:
+    def _guessed_pause(self) -> float:
+        """Seconds; after a whole period what was taken before counts no longer, so that there is no need to wait on."""
+        pause = self.limit.period * min(_FIRST_PAUSE * _LONGER ** (self.refusals - 1), 1.0)
+        rest = self.guess.next_period() - anyio.current_time()
+        return min(pause, rest) if rest > 0 else pause
+
+    def _guess_pace(self, first: bool) -> None:
+        """With nothing told, the pace is a guess."""
+        before = Limits(self.requests.limit, self.tokens.limit) if self.requests and self.tokens else None
+        found = self.guess.first(self.paused_until, before) if first else self.guess.again(self.paused_until)
+        if found is not None:
+            self._pace_at("requests", found.requests)
+            self._pace_at("tokens", found.tokens)
+        elif first:
             self.starting = False
             self.window = max(1.0, min(self.window, self.active) * _HALF)
+
+    def _pace_at(self, name: str, limit: float) -> None:
+        bucket: Bucket | None = getattr(self, name)
+        if bucket is None:
+            self.guessed.add(name)
+            bucket = Bucket(limit, self.limit.period, anyio.current_time())
+            setattr(self, name, bucket)
+        if name in self.guessed:
+            bucket.limit = max(1.0, limit)
+            bucket.empty_until(self.paused_until)
 
     def failed(self, sent_at: float, retry_after: float | None) -> None:
         """The provider is in trouble."""
@@ -222,15 +254,17 @@ class Lane:
             self.open_until = anyio.current_time() + self.rules.cooldown
             self._wake_all()
 
-    def succeeded(self, tokens: float) -> None:
+    def succeeded(self, sent_at: float, tokens: float) -> None:
         """The provider is well, and lets more through."""
         self.troubles = self.refusals = 0
-        self.accepted += 1
+        self.probing = self.probing and sent_at < self.slowed_at
         self.window += 1.0 if self.starting else 1.0 / self.window
-        if self.guessed and self.requests is not None:
-            self.requests.limit += _FASTER_BY_GUESS
-        for bucket, amount in ((self.requests, 1.0), (self.tokens, tokens)):
-            if bucket is not None:
+        for name, bucket, amount in (("requests", self.requests, 1.0), ("tokens", self.tokens, tokens)):
+            if bucket is None:
+                continue
+            if name in self.guessed:
+                bucket.limit += _FASTER_BY_GUESS * amount
+            else:
                 bucket.scale = min(1.0, bucket.scale + _FASTER * amount / bucket.limit)
 
     def leave(self) -> None:

@@ -6,50 +6,28 @@ Both are adapters: they stand wherever one does, each model is metered by itself
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import anyio
 
-from kairos_async._types import MISSING, JSONValue
-from kairos_async.adapters.model import ModelAdapter, ModelRequest, ModelResponse, ModelStream, Prompt, as_request
-from kairos_async.contracts.contract import JSONSchema
+from kairos_async._types import MISSING
+from kairos_async.adapters._wrapping import Wrapping
+from kairos_async.adapters.model import ModelAdapter, ModelRequest, ModelResponse, ModelStream
 from kairos_async.exceptions import BudgetExceeded, ConfigError, ModelError, ValidationError
 
 
-class _Chain:
-    """What chains of models have in common. `models` are those that were given, in order."""
-
-    provider: str
+class _Chain(Wrapping):
+    """What chains of models have in common."""
 
     def __init__(self, models: tuple[ModelAdapter, ...]) -> None:
+        super().__init__(self.provider, models)
         if len(models) < 2:
             raise ConfigError(f"{self.provider}() takes at least two models; it got {len(models)}.")
-        for model in models:
-            if not (hasattr(model, "call") and hasattr(model, "stream")):
-                raise ConfigError(f"{self.provider}() takes adapters, such as OpenAIAdapter(...); it got {model!r}.")
-        self.models: Final = models
-
-    @property
-    def model(self) -> str:
-        """The names of all."""
-        return ", ".join(model.model for model in self.models)
 
     def __repr__(self) -> str:
         return f"<{self.provider} {', '.join(map(repr, self.models))}>"
-
-    def shape(self, schema: JSONSchema | None) -> None:
-        """Raise ConfigError if one of the models cannot be asked for answers of this schema."""
-        for model in self.models:
-            if (shape := getattr(model, "shape", None)) is not None:
-                shape(schema)
-
-    def check_options(self, options: Mapping[str, JSONValue]) -> None:
-        """Raise ConfigError if one of the models does not take these options."""
-        for model in self.models:
-            if (check := getattr(model, "check_options", None)) is not None:
-                check(options)
 
 
 class Fallback(_Chain):
@@ -57,17 +35,7 @@ class Fallback(_Chain):
 
     provider = "fallback"
 
-    async def call(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> ModelResponse:
-        """See `ModelAdapter.call`."""
-        request = as_request(prompt, contract=contract, max_tokens=max_tokens, options=options)
+    async def _ask(self, request: ModelRequest) -> ModelResponse:
         errors: list[ModelError] = []
         for model in self.models:
             try:
@@ -77,23 +45,14 @@ class Fallback(_Chain):
         raise _most_hopeful(errors)
 
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> AsyncIterator[ModelStream]:
-        """See `ModelAdapter.stream`. The next model is asked as long as no piece of an answer was given out."""
-        request = as_request(prompt, contract=contract, max_tokens=max_tokens, options=options)
+    async def _begin(self, request: ModelRequest) -> AsyncIterator[ModelStream]:
+        # The next model is asked as long as no piece of an answer was given out.
         errors: list[ModelError] = []
         async with AsyncExitStack() as stack:
             begun: _Begun | None = None
             for model in self.models:
                 try:
-                    begun = await stack.enter_async_context(_begin(model, request))
+                    begun = await stack.enter_async_context(_first_piece(model, request))
                     break
                 except ModelError as error:
                     errors.append(error)
@@ -127,7 +86,7 @@ class _Begun:
 
 
 @asynccontextmanager
-async def _begin(model: ModelAdapter, request: ModelRequest) -> AsyncIterator[_Begun]:
+async def _first_piece(model: ModelAdapter, request: ModelRequest) -> AsyncIterator[_Begun]:
     async with model.stream(request) as stream:
         pieces = aiter(stream)
         yield _Begun(stream, await anext(pieces, None), pieces)
@@ -149,17 +108,8 @@ class Hedge(_Chain):
             raise ConfigError(f"hedge(): after={after!r} must be a finite number of seconds >= 0.")
         self.after: Final = after
 
-    async def call(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> ModelResponse:
-        """See `ModelAdapter.call`."""
-        race = _Race(as_request(prompt, contract=contract, max_tokens=max_tokens, options=options))
+    async def _ask(self, request: ModelRequest) -> ModelResponse:
+        race = _Race(request)
         async with anyio.create_task_group() as tasks:
             for model in self.models:
                 tasks.start_soon(race.run, model)
@@ -171,8 +121,8 @@ class Hedge(_Chain):
             tasks.cancel_scope.cancel()
         return race.result()
 
-    def stream(self, *_: Any, **__: Any) -> Any:
-        """Which answer counts is known when it is whole."""
+    def _begin(self, request: ModelRequest) -> AbstractAsyncContextManager[ModelStream]:
+        # Which answer counts is known when it is whole.
         raise ConfigError(f"{self!r} cannot stream: use fallback(...), or stream=False.")
 
 

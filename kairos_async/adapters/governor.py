@@ -140,7 +140,8 @@ class Admission:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         lane = self._lane
-        lane.settle(self._tokens, self._taken, 0 if isinstance(error, ModelRateLimitError) else self.used)
+        used = 0 if isinstance(error, ModelRateLimitError) else self.used
+        lane.settle(self._sent_at, self._tokens, self._taken, used)
         if self.headers:
             lane.learn(self.headers)
         if isinstance(error, ModelRateLimitError):
@@ -148,5 +149,5 @@ class Admission:
         elif isinstance(error, ModelUnavailableError):
             lane.failed(self._sent_at, error.retry_after)
         elif error is None or isinstance(error, Exception):
-            lane.succeeded(self._taken if self.used is None else self.used)
+            lane.succeeded(self._sent_at, self._taken if self.used is None else self.used)
         lane.leave()

@@ -14,18 +14,14 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypedDict, Unpack
 
 import anyio.to_thread
 
-from kairos_async._types import JSONValue
 from kairos_async.adapters._adapter import HTTPSettings
 from kairos_async.adapters._endpoint import Secret, refuse_keywords
-from kairos_async.adapters.model import ModelResponse, ModelStream, Prompt
 from kairos_async.adapters.openai_adapter import OpenAIAdapter
 from kairos_async.adapters.prompt import Ask, AskSettings, ask, split_settings
 from kairos_async.exceptions import ConfigError, ModelUnavailableError
@@ -201,33 +197,8 @@ class LocalAdapter(OpenAIAdapter):
     def _url(self, *, streaming: bool) -> str:
         return f"{self._server.url}/v1/chat/completions"
 
-    async def call(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> ModelResponse:
-        """See `ModelAdapter.call`."""
+    async def _awake(self) -> None:
         await anyio.to_thread.run_sync(self._server.start)
-        return await super().call(prompt, contract=contract, max_tokens=max_tokens, options=options)
-
-    @asynccontextmanager
-    async def stream(
-        self,
-        prompt: Prompt,
-        /,
-        *,
-        contract: object = None,
-        max_tokens: int | None = None,
-        options: Mapping[str, JSONValue] | None = None,
-    ) -> AsyncIterator[ModelStream]:
-        """See `ModelAdapter.stream`."""
-        await anyio.to_thread.run_sync(self._server.start)
-        async with super().stream(prompt, contract=contract, max_tokens=max_tokens, options=options) as answer:
-            yield answer
 
 
 _shared: Final[dict[str, LocalServer]] = {}

@@ -6,13 +6,17 @@ import contextvars
 import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from kairos_async.context import CURRENT, StepContext
+from kairos_async._types import JSONValue
+from kairos_async.account import count_calls
+from kairos_async.context import CURRENT, OPEN, StepContext
+from kairos_async.contracts import Contract
 from kairos_async.engine.boundary import check_async, check_input
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
@@ -73,6 +77,27 @@ async def call_action(call: Call, context: StepContext, deadline: float) -> Any:
         checking = check_async(call, node.output_contract, output, "output", context.attempt)
         output = await in_context(_variables(call, context), checking)
     return output
+
+
+async def check_replacement(call: Call, contract: Contract, output: object) -> JSONValue:
+    """The validated output of a custom handler. A judge asks its model on behalf of the attempt that failed, whose
+    context is open meanwhile: its calls are told, and its key is the run's secret.
+
+    Raises:
+        ValidationError: the output breaks the contract.
+        Exception: what a judge's model raised.
+    """
+    run, node = call.run, call.node
+    context = StepContext(node.name, run.run_id, call.number, call.item, call.index, None)
+    variables = run.context.copy()
+    variables.run(CURRENT.set, context)
+    OPEN[context] = call
+    try:
+        checking = contract.validate_async(output, node.output_subject, count_llm_call=partial(count_calls, call))
+        valid: JSONValue = await in_context(variables, checking)
+        return valid
+    finally:
+        del OPEN[context]
 
 
 @types.coroutine

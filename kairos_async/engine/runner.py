@@ -6,7 +6,6 @@ it is noted and goes on.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -16,9 +15,16 @@ from typing import Any, Final, NoReturn, cast
 import anyio
 
 from kairos_async._types import MISSING, FieldError, JSONValue
-from kairos_async.account import count_calls
 from kairos_async.context import CURRENT, OPEN, StepContext
-from kairos_async.engine.attempt import awaited, boxed, call_action, call_in_time, in_context, in_thread
+from kairos_async.engine.attempt import (
+    awaited,
+    boxed,
+    call_action,
+    call_in_time,
+    check_replacement,
+    in_context,
+    in_thread,
+)
 from kairos_async.engine.boundary import accept, check
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
@@ -377,13 +383,11 @@ async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
     output: object = failed.replacement
     try:
         if node.output_contract is not None:
-            output = await node.output_contract.validate_async(
-                output, node.output_subject, count_llm_call=functools.partial(count_calls, call)
-            )
+            output = await check_replacement(call, node.output_contract, output)
         call.renew()
         accept(call, output)
         if call.index is None:
             run.commit(node, call.output, call.output_size, None)
-    except KairosError as error:
+    except Exception as error:
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
     return None

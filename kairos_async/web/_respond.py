@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from kairos_async._types import JSONValue
 from kairos_async.adapters import prices
-from kairos_async.adapters._http import connections
+from kairos_async.adapters._connections import connections
 from kairos_async.adapters.governor import Governor
 from kairos_async.exceptions import KairosError, PlanError, StateError
 from kairos_async.outcomes import WorkflowResult, WorkflowStatus

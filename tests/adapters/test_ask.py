@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from pydantic import BaseModel, Field
 
 from kairos_async import (
     Event,
+    Failure,
     FailureAction,
     FailurePolicy,
     LLMCall,
@@ -24,9 +27,9 @@ from kairos_async import (
     WorkflowStatus,
     all_of,
 )
-from kairos_async.adapters import ModelAdapter, ModelResponse, TokenUsage, _http
+from kairos_async.adapters import ModelAdapter, ModelResponse, TokenUsage, connections
 from kairos_async.adapters.prompt import ask
-from tests.adapters.providers import ANTHROPIC, OPENAI, Provider
+from tests.adapters.providers import ANTHROPIC, KEY, OPENAI, Provider
 
 pytestmark = pytest.mark.usefixtures("keys")
 RETRY = FailurePolicy(on_validation_fail=FailureAction.RETRY, max_retries=3)
@@ -186,33 +189,97 @@ async def test_cancelled_calls_are_reported() -> None:
     assert [e.data["outcome"] for e in events if isinstance(e, LLMCall)] == ["cancelled"]
 
 
-async def test_connections_last_as_long_as_somebody_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One client for a run, however many calls; one for overlapping runs; closed with the last."""
-    opened: list[httpx.AsyncClient] = []
-    plain = httpx.AsyncClient
+class Connections:
+    """Stands for the transports that adapters open: those that were opened, and how many of them are still open."""
 
-    def counting(**options: Any) -> httpx.AsyncClient:
-        options["transport"] = httpx.MockTransport(lambda _: httpx.Response(200, json=ANTHROPIC.answer("yes")))
-        opened.append(plain(**options))
-        return opened[-1]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], Any]) -> None:
+        self.opened = 0
+        self.open = 0
+        outer = self
+
+        class Transport(httpx.MockTransport):
+            def __init__(self, **_: Any) -> None:
+                super().__init__(answer)
+                outer.opened += 1
+                outer.open += 1
+
+            async def aclose(self) -> None:
+                outer.open -= 1
+
+        monkeypatch.setattr(httpx, "AsyncHTTPTransport", Transport)
+
+
+async def test_connections_last_as_long_as_somebody_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as calls at once, however many calls; shared by runs that follow each other; closed with the last."""
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep(1)
+        return httpx.Response(200, json=ANTHROPIC.answer("yes"))
 
     adapter = ANTHROPIC.adapter("m")
-    monkeypatch.setattr(httpx, "AsyncClient", counting)
-    step = Step("a", ask("Hi {item}", adapter), foreach="n")
+    seen = Connections(monkeypatch, answer)
+    step = Step("a", ask("Hi {item}", adapter), foreach="n", max_concurrency=2)
 
     async def run() -> None:
-        assert (await Workflow("w", [step]).run({"n": [1, 2, 3]})).status is WorkflowStatus.COMPLETE
+        assert (await Workflow("w", [step]).run({"n": [1, 2, 3, 4, 5]})).status is WorkflowStatus.COMPLETE
 
     await run()
-    assert [client.is_closed for client in opened] == [True]
+    assert (seen.opened, seen.open) == (2, 0)
     await adapter.call("Hi")
-    assert [client.is_closed for client in opened] == [True, True]
-    async with _http.connections():
+    assert (seen.opened, seen.open) == (3, 0)
+    async with connections():
         await run()
         await run()
         await adapter.call("Hi")
-        assert [client.is_closed for client in opened] == [True, True, False]
-    assert [client.is_closed for client in opened] == [True, True, True]
+        assert (seen.opened, seen.open) == (5, 2)
+    assert (seen.opened, seen.open) == (5, 0)
+
+
+async def test_connections_that_nobody_needs_for_long_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of calls leaves no hundred sockets open for the rest of an application's life."""
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep(1)
+        return httpx.Response(200, json=ANTHROPIC.answer("yes"))
+
+    adapter = ANTHROPIC.adapter("m")
+    seen = Connections(monkeypatch, answer)
+    async with connections():
+        async with anyio.create_task_group() as calls:
+            for _ in range(10):
+                calls.start_soon(adapter.call, "Hi")
+        assert seen.open == 10
+        await anyio.sleep(60)
+        for _ in range(9):
+            await adapter.call("Hi")
+        assert (seen.opened, seen.open) == (10, 1)
+
+
+@pytest.mark.real_time
+async def test_a_connection_is_used_again_until_its_server_closes_it() -> None:
+    """What has been closed meanwhile is opened anew, without an error."""
+    accepted = 0
+    body = json.dumps(OPENAI.answer("yes")).encode()
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def serve(stream: SocketStream) -> None:
+        nonlocal accepted
+        accepted += 1
+        async with stream:
+            for _ in range(2):
+                while not (await stream.receive()).endswith(b"}"):  # head and body may come apart
+                    pass
+                await stream.send(answer)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        adapter = OPENAI.at(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1")
+        async with connections():
+            for _ in range(5):
+                assert (await adapter.call("Hi")).text == "yes"
+                await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert accepted == 3
 
 
 async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,29 +289,50 @@ async def test_a_run_that_is_cancelled_closes_its_connections(monkeypatch: pytes
         await anyio.sleep(1000)
         return httpx.Response(200)
 
-    opened: list[httpx.AsyncClient] = []
-    plain = httpx.AsyncClient
-
-    def counting(**options: Any) -> httpx.AsyncClient:
-        opened.append(plain(**{**options, "transport": httpx.MockTransport(hang)}))
-        return opened[-1]
-
     step = Step("a", ask("Hi", ANTHROPIC.adapter("m")))
-    monkeypatch.setattr(httpx, "AsyncClient", counting)
+    seen = Connections(monkeypatch, hang)
     with anyio.move_on_after(1) as scope:
         await Workflow("w", [step]).run({})
     assert scope.cancelled_caught
-    assert [client.is_closed for client in opened] == [True]
+    assert (seen.opened, seen.open) == (1, 0)
 
 
-async def test_a_judge_asks_an_adapter() -> None:
-    """An adapter is the model of an LLMJudge, and each of its calls counts once."""
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_judge_asks_an_adapter(replaced: bool) -> None:
+    """An adapter is the model of an LLMJudge: each of its calls counts once and is an event, and its key is the run's
+    secret; for the output of a custom handler, too."""
+    events: list[Event] = []
     verdict = httpx.Response(200, json=OPENAI.answer('{"pass": true, "confidence": 0.9}'))
     judge = LLMJudge("is polite", OPENAI.answering(lambda _: verdict))
 
-    async def act(_: StepContext) -> dict[str, int]:
-        return {"score": 3}
+    async def act(_: StepContext) -> dict[str, Any]:
+        if replaced:
+            raise ValueError("not today")
+        return {"score": 3, "said": KEY}
 
-    result = await Workflow("w", [Step("a", act, output_contract=all_of(Score, judge))]).run({})
-    assert result.status is WorkflowStatus.COMPLETE
+    def handler(_: Failure) -> dict[str, Any]:
+        return {"score": 3, "said": KEY}
+
+    policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handler)
+    step = Step("a", act, output_contract=all_of(dict[str, Any], judge), failure_policy=policy)
+    result = await Workflow("w", [step], hooks=[events.append], on_secret_output="redact").run({})
+    assert result.status is WorkflowStatus.COMPLETE, result
     assert result.llm_calls == 1
+    assert [event.data["outcome"] for event in events if isinstance(event, LLMCall)] == ["ok"]
+    assert KEY not in str(result.to_dict())
+
+
+async def test_a_judge_that_breaks_over_a_replacement_fails_the_step() -> None:
+    """As it would over the step's own output: nothing of it escapes."""
+
+    async def broken(_: object) -> dict[str, Any]:
+        raise RuntimeError("no judge today")
+
+    async def act(_: StepContext) -> dict[str, int]:
+        raise ValueError("not today")
+
+    policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=lambda _: {"score": 3})
+    contract = all_of(Score, LLMJudge("is polite", broken))
+    result = await Workflow("w", [Step("a", act, output_contract=contract, failure_policy=policy)]).run({})
+    assert result.status is WorkflowStatus.FAILED
+    assert "RuntimeError" in str(result.to_dict())

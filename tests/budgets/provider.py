@@ -54,6 +54,7 @@ class Provider:
         uses: int = 100,
         says_when: bool = True,
         tells_limits: bool = False,
+        way: float = 0.0,
     ) -> None:
         self.requests = Window(requests, period)
         self.tokens = Window(tokens, period)
@@ -61,6 +62,7 @@ class Provider:
         self.uses = uses
         self.says_when = says_when
         self.tells_limits = tells_limits
+        self.way = way
         self.sent_at: list[float] = []
         self.rejected = 0
         self.paused_until = 0.0
@@ -76,10 +78,10 @@ class Provider:
         self.active += 1
         self.peak = max(self.peak, self.active)
         try:
-            await anyio.lowlevel.checkpoint()
+            await (anyio.sleep(self.way) if self.way else anyio.lowlevel.checkpoint())
             if self.broken:
                 raise ModelUnavailableError("test", "m", "broken", status=500)
-            self._admit(now)
+            self._admit(anyio.current_time())
             await anyio.sleep(self.takes)
         finally:
             self.active -= 1

@@ -156,7 +156,7 @@ def test_caches_that_are_none(tmp_path: Path) -> None:
             MemoryCache(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ttl=0"):
         MemoryCache(ttl=0)
-    with pytest.raises(ConfigError, match="takes an adapter"):
+    with pytest.raises(ConfigError, match="takes adapters"):
         cached("gpt-4o", MemoryCache())  # type: ignore[arg-type]
     other = tmp_path / "notes.txt"
     other.write_text("no database at all, but long enough to be taken for one" * 20)

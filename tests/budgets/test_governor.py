@@ -51,14 +51,28 @@ async def test_limits_are_learned_from_headers() -> None:
 
 
 @pytest.mark.parametrize("says_when", [True, False])
-async def test_limits_are_learned_from_refusals_alone(says_when: bool) -> None:
-    """Slowly at first, then back and forth around what the provider takes."""
-    provider = Provider(requests=600, says_when=says_when)
-    took = await provider.fan(Governor(), CALLS)
-    assert provider.rejected <= CALLS * 0.02 + 10
-    assert CALLS / took >= 0.5 * 600 / 60
+@pytest.mark.parametrize("limits", [{"requests": 100}, {"tokens": 14_000, "uses": 140}])
+async def test_limits_are_learned_from_refusals_alone(limits: dict[str, Any], says_when: bool) -> None:
+    """The first refusal tells what is allowed: what was taken until then. It is counted as soon as it is sent, so that
+    it does not matter how long answers take."""
+    provider = Provider(**limits, takes=2.0, says_when=says_when)
+    took = await provider.fan(Governor(), CALLS, tokens=140)
+    assert provider.rejected <= CALLS * 0.02
+    assert CALLS / took >= 0.9 * 100 / 60
     if says_when:
         assert provider.violations == 0
+
+
+async def test_what_is_not_known_is_approached_step_by_step() -> None:
+    """When the first refusal comes, only few calls that will be refused, too, are under way to the provider."""
+    provider = Provider(requests=1000, way=0.1, takes=0.5)
+    async with anyio.create_task_group() as tasks:
+        governor = Governor()
+        for _ in range(2000):
+            tasks.start_soon(provider.call, governor)
+        await anyio.sleep(30)
+        tasks.cancel_scope.cancel()
+    assert 1000 < len(provider.sent_at) <= 1100
 
 
 async def test_a_limit_that_is_set_too_high_is_taken_down() -> None:
