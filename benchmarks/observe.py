@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import gc
 import os
 import tempfile
@@ -50,6 +51,7 @@ def watched(way: str, workflow: Workflow, inputs: dict[str, object], directory: 
     lines = [JSONLinesSink(directory / "{run_id}.jsonl")] if way in ("JSON lines", BOTH) else []
     console = [ConsoleSink(null)] if way == BOTH else []
     if way != UNWATCHED:
+        workflow = copy.copy(workflow)
         workflow.add_hook(RunLogger(sinks=[*lines, *console]))
 
     async def run() -> None:
@@ -118,7 +120,9 @@ async def measure_all(steps: int, rounds: int, directory: Path, null: TextIO) ->
     """Measure each workload in each way, and the stalls."""
     costs = {}
     for name, (build, inputs) in workloads(steps).items():
-        sides = {way: watched(way, build(), inputs, directory, null) for way in (UNWATCHED, *TARGETS)}
+        # Of one workflow: others beside it would only be more for the collector to look at.
+        workflow = build()
+        sides = {way: watched(way, workflow, inputs, directory, null) for way in (UNWATCHED, *TARGETS)}
         costs[name] = ratios(await measure(sides, rounds))
     stalls: dict[str, Any] = {}
     for way in (UNWATCHED, BOTH):

@@ -2,10 +2,11 @@
 
     python -m benchmarks.stall [--rounds N] [--steps N] [--json FILE] [--save]
 
-A task beside the run does nothing but give way to the others, and looks at the thread's CPU clock each time it is back,
-so that a busy machine lengthens no gap. The bodies wait 0.2 to 1.2 seconds, each for another time, as calls of a model
-would; the hand-written side shows what remains of a stall without a library. A gap of the garbage collector's is in the
-figures of both sides; the last column has it off.
+A task beside the run does nothing but give way to the others, and looks at the thread's CPU clock each time it is
+back, so that a busy machine lengthens no gap. The bodies wait 0.2 to 1.2 seconds, each for another time, as calls of
+a model would; the hand-written side shows what remains of a stall without a library. A pass of the garbage collector
+over all that is alive is in the figures of both sides; with it off, what is left is of the library's making. So the
+library holds its target if it does with the collector off, and is no worse than by hand with it on.
 """
 
 from __future__ import annotations
@@ -78,6 +79,12 @@ def measure(graph: Graph, rounds: int) -> dict[str, Any]:
     return {name: {key: Spread.of(values)._asdict() for key, values in both.items()} for name, both in gaps.items()}
 
 
+def _held(both: dict[str, Any], found: dict[str, Any]) -> bool:
+    by_hand = found["by hand"]
+    worse = both["on"]["median"] > max(TARGET_MS, by_hand["on"]["median"])
+    return both is by_hand or (both["off"]["median"] <= TARGET_MS and not worse)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stall", description=(__doc__ or "").partition("\n")[0])
@@ -87,10 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     found = measure(independent(options.steps), max(1, options.rounds))
     rows = [
-        [name, Spread(**both["on"]).show(1), Spread(**both["off"]).show(1),
-         "MISSED" if name != "by hand" and both["on"]["median"] > TARGET_MS else ""]
+        [name, Spread(**both["on"]).show(1), Spread(**both["off"]).show(1), "" if _held(both, found) else "MISSED"]
         for name, both in found.items()
-    ]  # fmt: skip
+    ]
     columns = ["longest gap, CPU ms", "median (least - most)", "collector off", f"at most {TARGET_MS:.0f}"]
     print(table(f"The loop under {options.steps:,} concurrent steps", columns, rows))
     keep(options, "stall", found)

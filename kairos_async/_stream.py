@@ -43,7 +43,7 @@ async def stream_events(execute: Execute) -> AsyncGenerator[Event, None]:
     start_detached(run)  # an async generator must not hold a task group open across its yields (PEP 789)
     try:
         while reader.inbox.events or not ended.is_set():
-            for event in reader.inbox.empty():
+            for event in reader.take():
                 yield event
             if not (reader.inbox.events or ended.is_set()):
                 await reader.wait()
@@ -66,6 +66,7 @@ class _Reader:
         self.inbox = Inbox(self._arrived)
         self._awake = anyio.Event()
         self._seen = 0
+        self._many = False  # were there last time: then it does not pay to wait for more
         self._soon: Callable[..., Any] | None = getattr(native_loop(), "call_soon", None)
 
     def __call__(self, event: Event) -> None:
@@ -76,6 +77,12 @@ class _Reader:
     async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[_Reader]:
         """Have the events put into the inbox without a call of this hook."""
         yield self
+
+    def take(self) -> list[Event]:
+        """Take out what is there."""
+        events = self.inbox.empty()
+        self._many = len(events) >= _MUCH
+        return events
 
     async def wait(self) -> None:
         """Wait until there is an event, or `wake` is called."""
@@ -89,7 +96,7 @@ class _Reader:
         self._awake.set()
 
     def _arrived(self) -> None:
-        if self._soon is None:
+        if self._soon is None or self._many:
             self.wake()
         else:
             self._look()

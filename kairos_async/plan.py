@@ -28,6 +28,7 @@ class Node:
 
     Attributes:
         index: position in the order of declaration.
+        leaves: keys of the output, if its contract lets no other pass, and no value that is a container.
         needs: indices of the steps that must have ended before, sorted.
         bounded: whether the step as a whole has a limit of time or a budget.
         successors: indices of the steps that need this one, in the order of declaration.
@@ -50,6 +51,7 @@ class Node:
         "is_async",
         "is_plain",
         "labels",
+        "leaves",
         "name",
         "needs",
         "observed",
@@ -83,6 +85,7 @@ class Node:
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
+        self.leaves = step.output_contract.leaves if step.output_contract else None
         self.checks_at_once = step.output_contract is not None and not step.output_contract.is_async
         self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,7 +17,7 @@ from kairos_async.contracts import hardening
 from kairos_async.contracts.contract import VALUE, Contract, JSONSchema, declared_keys, fresh
 from kairos_async.contracts.deferred import RuledContract, placed_rules
 from kairos_async.contracts.errors import from_not_json, from_pydantic, not_checkable
-from kairos_async.contracts.flattening import flatten
+from kairos_async.contracts.flattening import flatten, leaf_keys
 from kairos_async.contracts.paths import SchemaMap
 from kairos_async.contracts.plain import LARGE, NotJSON, is_large, is_plain, to_plain
 from kairos_async.contracts.rules import Raw
@@ -47,6 +46,7 @@ class AnnotatedContract(Contract):
         "_adapter",
         "_dump",
         "_is_recursive",
+        "_leaves",
         "_map",
         "_output_schema",
         "_quick",
@@ -75,12 +75,18 @@ class AnnotatedContract(Contract):
         except _NO_SCHEMA as error:
             raise ConfigError(f"{self.name} cannot be a contract: {explained(error)}.{self._blamed()}") from error
         flat = flatten(self.core)
+        # Strict by configuration, which nothing in a flat schema overrides: as an argument, that takes 0.4 us of 0.9.
         self._quick: Callable[[object], Any] | None = (
-            None if flat is None else functools.partial(hardening.validator(flat).validate_python, strict=True)
+            None if flat is None else hardening.validator(flat).validate_python
         )
+        self._leaves = None if flat is None else leaf_keys(flat)
         self._is_recursive = hardening.contains(self.core, "definition-ref")
         self._map = SchemaMap(self._schema)
         self.fields, self.required = declared_keys(self._schema)
+
+    @property
+    def leaves(self) -> frozenset[str] | None:
+        return self._leaves
 
     def validate(self, value: object, subject: str = VALUE) -> JSONValue:
         refused: Refused | None = None

@@ -40,6 +40,11 @@ class Contract(ABC):
     is_async: bool
 
     @property
+    def leaves(self) -> frozenset[str] | None:
+        """The keys of what it returns, if that is a dict of which all keys are known and no value is a container."""
+        return None
+
+    @property
     def judges(self) -> int:
         """How many of its rules ask a model."""
         return 0

@@ -56,6 +56,10 @@ class RuledContract(Contract):
         return self._inner
 
     @property
+    def leaves(self) -> frozenset[str] | None:
+        return self._inner.leaves
+
+    @property
     def judges(self) -> int:
         return self._inner.judges + len(self._judges)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import to_jsonable_python
 
-from kairos_async.contracts.hardening import PLAIN_CONFIG, VALUES, contains
+from kairos_async.contracts.hardening import CONFIG, PLAIN_CONFIG, VALUES, contains
 from kairos_async.contracts.plain import MAX_INT_BITS
 from kairos_async.contracts.rules import Check, Raw
 
@@ -42,6 +42,8 @@ _SIMPLE: Final[dict[str, frozenset[str]]] = {
 }
 """The kinds of schema, with the entries that they may have, whose results are JSON built-ins."""
 
+_LEAVES: Final = (str, int, float, bool, type(None))
+
 
 def flatten(hardened: Raw) -> Raw | None:
     """A schema that accepts the dicts that `hardened` accepts and gives dicts instead of models, with nothing to dump.
@@ -53,6 +55,25 @@ def flatten(hardened: Raw) -> Raw | None:
         return _flat(hardened)
     except _NotSimple:
         return None
+
+
+def leaf_keys(flat: Raw) -> frozenset[str] | None:
+    """The keys of the dicts that such a schema gives, if they are all known and no value is a list or a dict."""
+    if flat["type"] != "typed-dict" or flat.get("extra_behavior") == "allow":
+        return None
+    fields: dict[str, Raw] = flat["fields"]
+    return frozenset(fields) if all(_is_leaf(field["schema"]) for field in fields.values()) else None
+
+
+def _is_leaf(node: Raw) -> bool:
+    kind = node["type"]
+    if kind == "literal":
+        return all(isinstance(value, _LEAVES) for value in node["expected"])
+    if kind == "nullable":
+        return _is_leaf(node["schema"])
+    if kind == "default":
+        return "default_factory" not in node and isinstance(node["default"], _LEAVES) and _is_leaf(node["schema"])
+    return kind in ("str", "int", "float", "bool", "none")
 
 
 class _NotSimple(Exception):
@@ -75,8 +96,9 @@ def _flat(node: Raw) -> Raw:
         flat = {"ge": -_LARGEST_INT, "le": _LARGEST_INT} | {k: v for k, v in flat.items() if v is not None}
     if not _PLAIN_RESULT.get(kind, _always)(node):
         raise _NotSimple
-    if "config" in flat:
-        flat["extra_behavior"] = _extra(flat, flat.pop("config"))
+    if kind == "typed-dict":
+        flat["extra_behavior"] = _extra(flat, flat.get("config", {}))
+        flat["config"] = CONFIG  # a typed-dict takes none from what is around it
     return flat
 
 
@@ -95,7 +117,8 @@ def _flat_model(node: Raw) -> Raw:
     )
     if not simple:
         raise _NotSimple
-    flat: Raw = {"type": "typed-dict", "fields": {}, "extra_behavior": _extra(fields, node.get("config", {}))}
+    extra = _extra(fields, node.get("config", {}))
+    flat: Raw = {"type": "typed-dict", "fields": {}, "extra_behavior": extra, "config": CONFIG}
     for name, field in fields["fields"].items():
         inner = _flat(field)["schema"]
         key = field.get("validation_alias") or name

@@ -10,8 +10,8 @@ import pydantic_core
 from kairos_async.events import Event, WorkflowComplete
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.files import Existing, LogPath, LogWriteError, write
-from kairos_async.observe.lines import encode_all
-from kairos_async.observe.piles import Portion
+from kairos_async.observe.lines import lines_of, with_dropped
+from kairos_async.observe.piles import Rendered
 from kairos_async.observe.runlog import log_of
 
 
@@ -26,8 +26,9 @@ class _Lines:
         # A file that is gone on with may end in the middle of a line, if its last process was killed.
         self.torn = os.fstat(descriptor).st_size > 0
 
-    def write(self, content: bytes, events: int, dropped: int) -> None:
-        """Write so many events, of which the first tells of those lost and dropped before, in one go."""
+    def write(self, lines: str, events: int, dropped: int) -> None:
+        """Write lines of so many events in one go; the first tells of those that were lost and dropped before."""
+        content = with_dropped(lines, self.lost + dropped).encode()
         if self.torn:
             content = b"\n" + content
         count, error = write(self.descriptor, content)
@@ -77,19 +78,18 @@ class JSONLinesSink:
 
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write events of one run, which `dropped` others came before that nobody will see."""
-        self.emit_portions([Portion(events, pack=False)], dropped)
+        self.emit_rendered([self.render(events)], dropped)
 
-    def emit_portions(self, portions: Sequence[Portion], dropped: int = 0) -> None:
-        """The same for events as a logger has them."""
-        events: Sequence[Event] = ()
-        parts: list[bytes] = []
-        for portion in portions:
-            events = portion.open()
-            before = 0 if parts else self._lines(events[0].run_id).lost + dropped
-            parts.append(encode_all(events, before))
-        run_id = events[-1].run_id
-        self._lines(run_id).write(b"".join(parts), sum(portion.count for portion in portions), dropped)
-        if isinstance(events[-1], WorkflowComplete):
+    def render(self, events: Sequence[Event]) -> Rendered:
+        """Make the lines of events of one run. Any thread may call this."""
+        return Rendered.of(events, lines_of(events))
+
+    def emit_rendered(self, pieces: Sequence[Rendered], dropped: int = 0) -> None:
+        """Write such lines."""
+        run_id = pieces[0].run_id
+        content = "".join([piece.content for piece in pieces])
+        self._lines(run_id).write(content, sum(piece.count for piece in pieces), dropped)
+        if pieces[-1].final:
             os.close(self._runs.pop(run_id).descriptor)
 
     def flush(self) -> None:
@@ -160,5 +160,5 @@ class FileSink:
         log = log_of(run_id, events, dropped=dropped).to_dict()
         del log["events"]
         head = pydantic_core.to_json(log, inf_nan_mode="strings")
-        lines = b",\n".join(encode_all(events).splitlines())
+        lines = b",\n".join(lines_of(events).encode().splitlines())
         self._path.replace(run_id, head[:-1] + b',"events":[\n' + lines + b"\n]}\n")

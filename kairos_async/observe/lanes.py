@@ -8,7 +8,7 @@ for each event. What a sink does, or fails to do, stays in its lane.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 import anyio
@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, WorkflowComplete
-from kairos_async.observe.piles import Pile, Portion, without
+from kairos_async.observe.piles import Piece, Pile, Portion, opened
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception
 
@@ -26,7 +26,8 @@ OnFull: TypeAlias = Literal["wait", "drop"]
 _PAUSE: Final = 0.05
 """Seconds in which events come up before the sink is called again."""
 _MOST: Final = 2_000
-"""Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long."""
+"""Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long. What is
+rendered already is given as a whole: a call takes some ten turns of the loop, which are 50 ms of a busy one."""
 
 
 _SLICES: Final = 10
@@ -117,22 +118,34 @@ class Lane:
         """How many events may still be queued."""
         return max(0, self._size - self._pending.count)
 
-    def offer(self, portion: Portion) -> None:
-        """Queue events. Does not wait: whoever can should `drain()` before it goes on."""
+    def offer(self, events: Sequence[Event], portion: Portion) -> None:
+        """Queue events, which are also the portion. Does not wait: whoever can should `drain()` before it goes on."""
         room = self.room
+        left = len(events) - room
         if self.broken:
-            self.lost += portion.count
-        elif self._wait or portion.count <= room:
-            self._pending.add(portion)
+            self.lost += len(events)
+        elif self._wait or left <= 0:
+            self._queue(self._pending, events, portion)
         else:
-            events = portion.open()
-            self._pending.add(Portion(events[:room], pack=False))
-            left = portion.count - room
+            self._queue(self._pending, events[:room])
             if type(events[-1]) is WorkflowComplete:
                 self._final = events[-1]  # how a run ended is not dropped
                 left -= 1
             self._after += left
             self.dropped += left
+
+    def _queue(self, pile: Pile, events: Sequence[Event], portion: Portion | None = None) -> None:
+        """Put events on a pile: rendered, if the sink can do that now, so that its thread has only to write."""
+        if not events:
+            return
+        if self.target.render is None:
+            pile.add(portion or Portion(events, pack=False))
+            return
+        try:
+            pile.add(self.target.render(events))
+        except Exception as error:
+            self.lost += len(events)
+            self._note(error)
 
     def wake_if_idle(self) -> None:
         """Look whether there is something, if nothing was there before."""
@@ -149,7 +162,7 @@ class Lane:
         pile, self._pending = self._pending, Pile()
         dropped, self._before, self._after = self._before, self._after, 0
         if not pile.count and self._final is not None:
-            pile.add(Portion([self._final], pack=False))
+            self._queue(pile, [self._final])
             self._final = None
         return pile, dropped
 
@@ -220,15 +233,16 @@ class Lane:
         pile, dropped = self._source.take_for(self)
         self._make_room()
         left = pile.count
-        portions: list[Portion] = []
+        pieces: list[Piece] = []
         try:
             while left and not self.broken:
-                portions = portions or pile.take(_MOST)
-                outcome = await self._give(portions, dropped)
+                pieces = pieces or pile.take(_MOST if self.target.render is None else pile.count)
+                outcome = await self._give(pieces, dropped)
                 dropped = 0
                 left -= outcome.count
                 self.lost += outcome.errors
-                portions = without(portions, outcome.count)
+                rest = opened(pieces)[outcome.count :]
+                pieces = [Portion(rest, pack=False)] if rest else []
         finally:
             self.lost += left
         if not self._closing and self._pending.count < self._size // 2:
@@ -236,8 +250,8 @@ class Lane:
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
 
-    async def _give(self, portions: list[Portion], dropped: int) -> Outcome:
-        return await self._call(lambda outcome: self.target.emit(outcome, portions, dropped))
+    async def _give(self, pieces: list[Piece], dropped: int) -> Outcome:
+        return await self._call(lambda outcome: self.target.emit(outcome, pieces, dropped))
 
     def _make_room(self) -> None:
         self._room.set()
@@ -262,9 +276,13 @@ class Lane:
                 if not outcome.ended.is_set():
                     self._break(f"was not done with a call after {self._timeout:g} s")
                     tasks.cancel_scope.cancel()
-        if outcome.error is not None and self.problem is None:
-            self.problem = "raised " + ": ".join(sanitize_exception(outcome.error, self._redactor))
+        if outcome.error is not None:
+            self._note(outcome.error)
         return outcome
+
+    def _note(self, error: BaseException) -> None:
+        """Keep what the sink raised first."""
+        self.problem = self.problem or "raised " + ": ".join(sanitize_exception(error, self._redactor))
 
     async def _carry_out(self, call: Callable[[Outcome], Awaitable[None]], outcome: Outcome) -> None:
         try:

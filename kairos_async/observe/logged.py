@@ -17,7 +17,7 @@ from kairos_async.engine.emit import Inbox
 from kairos_async.events import Event, StepComplete, WorkflowComplete
 from kairos_async.exceptions import ExecutionError
 from kairos_async.observe.lanes import Lane, wait_for
-from kairos_async.observe.piles import Pile, Portion
+from kairos_async.observe.piles import Pile, Portion, opened
 from kairos_async.observe.runlog import RunLog, Tally
 from kairos_async.security import Redactor
 
@@ -128,7 +128,7 @@ class Logged:
                 self._pile.add(portion)
                 self._pile.forget(self._keep)
                 for lane in self.lanes:
-                    lane.offer(portion)
+                    lane.offer(shown, portion)
             self._note_room()
 
     def take_for(self, lane: Lane) -> tuple[Pile, int]:
@@ -166,7 +166,8 @@ class Logged:
         """What is known of the run."""
         self.collect()
         with self._lock:
-            events = self._pile.events()[-self._keep :]
+            portions = self._pile.portions()
+        events = opened(portions)[-self._keep :]
         return RunLog(
             run_id=self.run_id,
             workflow_name=self._tally.workflow,

@@ -40,7 +40,7 @@ class RunLogger:
         verbosity: how much is shown, in the log and to the sinks. The summary counts everything.
         sinks: where events go; none: only `get_log()` has them.
         sensitive_keys: words or globs for keys that are redacted, beside those of the workflow.
-        queue_size: events that may wait for one sink.
+        queue_size: events that may wait for one sink, each in some 50 to 200 bytes.
         on_full: what happens when a queue is full: "wait" (no further step starts until there is room) or "drop" (the
             events that find no room are counted, not logged).
         sink_timeout: seconds that one call of a sink may take, and that all sinks have after the end of a run. A sink
@@ -57,7 +57,7 @@ class RunLogger:
         sinks: Iterable[AnySink] = (),
         sensitive_keys: Sequence[str] = (),
         *,
-        queue_size: int = 10_000,
+        queue_size: int = 100_000,
         on_full: OnFull = "wait",
         sink_timeout: float = 5.0,
         keep_events: int = 100_000,

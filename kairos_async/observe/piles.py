@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from kairos_async.events import Event, Facts, set_facts
+from kairos_async.events import Event, Facts, WorkflowComplete, set_facts
 
 _new: Final[Callable[[type[Any]], Event]] = object.__new__
 _facts: Final[Callable[[Event], Facts]] = attrgetter("facts")
@@ -46,24 +47,43 @@ class Portion:
         return events
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a sink makes of so many events of one run, before it is written. `final`: the run's last event is there."""
+
+    run_id: str
+    content: str
+    count: int
+    final: bool
+
+    @classmethod
+    def of(cls, events: Sequence[Event], content: str) -> Rendered:
+        """The content, made of these events."""
+        return cls(events[0].run_id, content, len(events), type(events[-1]) is WorkflowComplete)
+
+
+Piece: TypeAlias = Portion | Rendered
+"""Events on their way to a sink."""
+
+
 class Pile:
     """Portions of events in order; `count` is the number of the events."""
 
     __slots__ = ("_portions", "count")
 
     def __init__(self) -> None:
-        self._portions: deque[Portion] = deque()
+        self._portions: deque[Piece] = deque()
         self.count = 0
 
-    def add(self, portion: Portion) -> None:
+    def add(self, portion: Piece) -> None:
         """Put a portion on the end."""
         if portion.count:
             self._portions.append(portion)
             self.count += portion.count
 
-    def take(self, most: int) -> list[Portion]:
+    def take(self, most: int) -> list[Piece]:
         """Take out the oldest portions, with so many events together, or those of the last one beyond."""
-        taken: list[Portion] = []
+        taken: list[Piece] = []
         room = most
         while self._portions and room > 0:
             taken.append(self._portions.popleft())
@@ -76,15 +96,11 @@ class Pile:
         while self._portions and self.count - self._portions[0].count >= keep:
             self.count -= self._portions.popleft().count
 
-    def events(self) -> list[Event]:
-        """All events."""
-        return [event for portion in tuple(self._portions) for event in portion.open()]
+    def portions(self) -> list[Piece]:
+        """All portions, which stay there."""
+        return list(self._portions)
 
 
-def without(portions: Sequence[Portion], count: int) -> list[Portion]:
-    """The portions without the first so many events."""
-    left = sum(portion.count for portion in portions) - count
-    if not left:
-        return []
-    events = [event for portion in portions for event in portion.open()]
-    return [Portion(events[count:], pack=False)]
+def opened(pieces: Iterable[Piece]) -> list[Event]:
+    """All the events that are not rendered."""
+    return [event for piece in pieces if isinstance(piece, Portion) for event in piece.open()]

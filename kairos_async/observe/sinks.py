@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import structlog
 
 from kairos_async.events import Event, EventLevel, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe.piles import Portion
+from kairos_async.observe.piles import Rendered
 from kairos_async.observe.wording import SHOWN
 from kairos_async.security import terminal_text
 
@@ -52,8 +53,6 @@ class ConsoleSink:
         self._stream = stream
         self._color = color
         self._runs: set[str] = set()
-        self._second = -1
-        self._clock = ""
 
     def __repr__(self) -> str:
         return "ConsoleSink()"
@@ -64,29 +63,33 @@ class ConsoleSink:
 
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write a line for each event of a run, and one for those that were dropped before them."""
-        self.emit_portions([Portion(events, pack=False)], dropped)
+        self.emit_rendered([self.render(events)], dropped)
 
-    def emit_portions(self, portions: Sequence[Portion], dropped: int = 0) -> None:
-        """The same for events as a logger has them."""
+    def render(self, events: Sequence[Event]) -> Rendered:
+        """Make the lines of events of one run. Any thread may call this."""
         stream = self._stream or sys.stderr
         color = wants_color(stream) if self._color is None else self._color
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        texts = [f"... {dropped} events were dropped\n"] if dropped else []
-        texts += [self._text(portion.open(), color, encoding) for portion in portions]
-        stream.write("".join(texts))
-        stream.flush()
+        run_id = events[0].run_id
+        if type(events[0]) is WorkflowStart:
+            self._runs.add(run_id)
+        prefix = f"{run_id[:8]}  " if len(self._runs) > 1 else ""
+        text = _lines(events, prefix, color)
+        controls = (3 if color else 1) * len(events)
+        if not text.isascii() or len(text) - len(text.encode().translate(None, _CONTROLS)) != controls:
+            # Some data has more than plain text: rarely, so events need not be looked at one by one.
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            text = _lines(events, prefix, color, terminal_text)
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        if type(events[-1]) is WorkflowComplete:
+            self._runs.discard(run_id)
+        return Rendered.of(events, text)
 
-    def _text(self, events: Sequence[Event], color: bool, encoding: str) -> str:
-        runs = self._runs.copy()
-        lines = self._lines(events, color)
-        text = "\n".join(lines) + "\n"
-        controls = (3 if color else 1) * len(lines)
-        if text.isascii() and len(text) - len(text.encode().translate(None, _CONTROLS)) == controls:
-            return text
-        # Some data has more than plain text: rarely, so events need not be looked at one by one.
-        self._runs = runs
-        text = "\n".join(self._lines(events, color, terminal_text)) + "\n"
-        return text.encode(encoding, "backslashreplace").decode(encoding)
+    def emit_rendered(self, pieces: Sequence[Rendered], dropped: int = 0) -> None:
+        """Write such lines, and one for those that were dropped before them."""
+        stream = self._stream or sys.stderr
+        lost = f"... {dropped} events were dropped\n" if dropped else ""
+        stream.write(lost + "".join([piece.content for piece in pieces]))
+        stream.flush()
 
     def flush(self) -> None:
         """Do nothing: each call writes through."""
@@ -94,36 +97,29 @@ class ConsoleSink:
     def close(self) -> None:
         """Do nothing: the stream belongs to others."""
 
-    def _lines(self, events: Sequence[Event], color: bool, clean: Callable[[str], str] | None = None) -> list[str]:
-        lines = []
-        words, after = (_COLORED, _RESET) if color else (_PLAIN, "")
-        clock, until, several = "", 0, len(self._runs) > 1
-        for event in events:
-            run_id, _, moment, step, _, data = event.facts
-            kind = type(event)
-            if moment >= until or moment < until - _MILLISECOND:
-                until = moment - moment % _MILLISECOND + _MILLISECOND
-                clock = self._time(moment // _MILLISECOND)
-            word, say = words[kind]
-            subject, text = say(step or "", data)
-            if clean is not None:
-                subject, text = clean(subject), clean(text)
-            line = f"{clock}{word}{subject}{after}  {text}" if text else f"{clock}{word}{subject}{after}"
-            if kind is WorkflowStart:
-                self._runs.add(run_id)
-                several = len(self._runs) > 1
-            lines.append(f"{run_id[:8]}  {line}" if several else line)
-            if kind is WorkflowComplete:
-                self._runs.discard(run_id)
-                several = len(self._runs) > 1
-        return lines
 
-    def _time(self, milli: int) -> str:
-        """The local time of day. Working it out costs as much as a line: once a second is enough."""
-        second, rest = divmod(milli, 1_000)
-        if second != self._second:
-            self._second, self._clock = second, datetime.fromtimestamp(second).strftime("%H:%M:%S")
-        return f"{self._clock}.{rest:03d}  "
+def _lines(events: Sequence[Event], prefix: str, color: bool, clean: Callable[[str], str] | None = None) -> str:
+    lines = []
+    words, after = (_COLORED, _RESET) if color else (_PLAIN, "")
+    clock, until = "", 0
+    for event in events:
+        _, _, moment, step, _, data = event.facts
+        if moment >= until or moment < until - _MILLISECOND:
+            until = moment - moment % _MILLISECOND + _MILLISECOND
+            second, milli = divmod(moment // _MILLISECOND, 1_000)
+            clock = f"{prefix}{_time_of_day(second)}.{milli:03d}  "
+        word, say = words[type(event)]
+        subject, text = say(step or "", data)
+        if clean is not None:
+            subject, text = clean(subject), clean(text)
+        lines.append(f"{clock}{word}{subject}{after}  {text}\n" if text else f"{clock}{word}{subject}{after}\n")
+    return "".join(lines)
+
+
+@functools.lru_cache(maxsize=8)
+def _time_of_day(second: int) -> str:
+    """The local time. Working it out costs as much as a line."""
+    return datetime.fromtimestamp(second).strftime("%H:%M:%S")
 
 
 def wants_color(stream: TextIO) -> bool:

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from kairos_async.events import Event
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe.piles import Portion
+from kairos_async.observe.piles import Piece, Rendered, opened
 
 
 @runtime_checkable
@@ -82,6 +82,7 @@ class Target:
     Attributes:
         name: for messages.
         on_loop: whether the sink is called on the event loop; else in worker threads, at least mostly.
+        render: of a sink of ours that can say on the loop what it will write; None of others.
         required: whether a run fails that the sink could not log.
         runs: how many are under way.
         stuck: how many of its calls were given up and still run in their threads.
@@ -90,12 +91,12 @@ class Target:
     __slots__ = (
         "_emit",
         "_emit_many",
-        "_emit_portions",
         "_lock",
         "_sink",
         "_turns",
         "name",
         "on_loop",
+        "render",
         "required",
         "runs",
         "stuck",
@@ -107,8 +108,7 @@ class Target:
             raise ConfigError(f"Sink {sink!r} has no method `emit`, and is not callable.")
         self._sink: Any = sink
         self._emit: Callable[[Event], Any] = emit if callable(emit) else sink  # type: ignore[assignment]
-        # Ours open each portion when they have written the one before: see `Portion`.
-        self._emit_portions: Callable[[Sequence[Portion], int], Any] | None = getattr(sink, "emit_portions", None)
+        self.render: Callable[[Sequence[Event]], Rendered] | None = getattr(sink, "render", None)
         self._emit_many: Callable[[Sequence[Event], int], Any] | None = getattr(sink, "emit_many", None)
         self.on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
         self._lock = threading.Lock()
@@ -131,13 +131,13 @@ class Target:
         if callable(function):
             await self._call(function, arguments, outcome, 1)
 
-    async def emit(self, outcome: Outcome, portions: Sequence[Portion], dropped: int) -> None:
+    async def emit(self, outcome: Outcome, pieces: Sequence[Piece], dropped: int) -> None:
         """Give the sink the events, or the first of them if it takes long."""
-        if self._emit_portions is not None:
-            count = sum(portion.count for portion in portions)
-            await self._call(self._emit_portions, (portions, dropped), outcome, count)
+        if self.render is not None:
+            count = sum(piece.count for piece in pieces)
+            await self._call(self._sink.emit_rendered, (pieces, dropped), outcome, count)
             return
-        events = [event for portion in portions for event in portion.open()]
+        events = opened(pieces)
         if self._emit_many is not None:
             await self._call(self._emit_many, (events, dropped), outcome, len(events))
         elif self.on_loop:

@@ -8,6 +8,7 @@ from typing import Final
 from kairos_async.security.keys import KeyMatcher, remember
 from kairos_async.security.known import KnownSecrets
 from kairos_async.security.secrets import scrub
+from kairos_async.security.vocabulary import VALUE_FIELDS
 
 ODD: Final = -1
 """Of a key: it has a secret in itself, or characters that no output can encode."""
@@ -16,7 +17,7 @@ ODD: Final = -1
 class KeyFacts(dict[str, int]):
     """What the matcher says of each key, or ODD: one look-up for both."""
 
-    __slots__ = ("matcher",)
+    __slots__ = ("_plain", "matcher")
 
     known_count: Final = 0
     """Of secrets, for which `RunFacts` look into keys."""
@@ -24,6 +25,17 @@ class KeyFacts(dict[str, int]):
     def __init__(self, matcher: KeyMatcher) -> None:
         super().__init__()
         self.matcher: Final = matcher
+        self._plain: dict[frozenset[str], bool] = {}
+
+    def are_plain(self, keys: frozenset[str]) -> bool:
+        """Whether values that are no containers hold nothing to register, under whichever of these keys they stand.
+
+        For the keys that contracts declare: what is known of a set of keys is never forgotten.
+        """
+        known = self._plain.get(keys)
+        if known is None:
+            known = self._plain[keys] = VALUE_FIELDS.isdisjoint(keys) and not any(self[key] for key in keys)
+        return known
 
     @property
     def shared(self) -> KeyFacts:

@@ -110,8 +110,15 @@ class Redactor:
             elif is_wrapped_secret(part):
                 self.register(part)
 
-    def take_in(self, value: JSONValue, key: str, *, shows: bool) -> tuple[bool, JSONValue]:
+    def has_nothing_in(self, key: str, leaves: frozenset[str]) -> bool:
+        """Whether `take_in` would do nothing for a value that is stored under the key and not shown: a dict without
+        containers, and with no other keys than `leaves`."""
+        return not (self._known.count or self._keys[key]) and self._facts.shared.are_plain(leaves)
+
+    def take_in(self, value: JSONValue, key: str, *, shows: bool, data: bytes | None = None) -> tuple[bool, JSONValue]:
         """Register what is sensitive in a value that is stored under the key, and so has been checked for the state.
+
+        `data` is the value as JSON, if that is known.
 
         Returns:
             Whether `holds_secret`, asked before that; and with `shows` the value redacted, else None. One look at the
@@ -121,7 +128,7 @@ class Redactor:
         texts = None
         if not self._keys[key]:
             # Encoding all of it and one look at that cost a third of what a walk over a list of records does.
-            data = as_json(value)
+            data = as_json(value) if data is None else data
             if not self._keys.may_need_look(data) and not (known.count and known.found_in_utf8(data)):
                 return False, value if shows else None
             texts = self._texts_of_plain(value)

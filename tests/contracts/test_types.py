@@ -414,3 +414,33 @@ def test_lone_surrogates_are_no_text(annotation: Any) -> None:
     }
     with pytest.raises(ValidationError):
         valid(annotation, values.get(annotation, half))
+
+
+class Flat(BaseModel):
+    """Nothing but leaves."""
+
+    name: str
+    label: Literal["a", "b"] = "a"
+    share: float | None = None
+
+
+class Open(BaseModel):
+    """Other keys may come with it."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+class Deep(BaseModel):
+    """One value is a container, by its default."""
+
+    name: Any = []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "leaves"),
+    [(Flat, {"name", "label", "share"}), (Open, None), (Deep, None), (Report, None), (list[Flat], None), (str, None)],
+)
+def test_leaves_are_told_only_where_there_is_nothing_else(annotation: Any, leaves: set[str] | None) -> None:
+    """Redaction passes over the rest of such an output: what is told has to be sure."""
+    assert compile_contract(annotation).leaves == leaves

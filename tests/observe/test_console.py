@@ -161,7 +161,11 @@ def test_runs_at_once_are_told_apart() -> None:
     """By the first digits of their ids, as long as there is more than one."""
     start = {"workflow": "w", "steps": 1}
     first, second = event(WorkflowStart, None, "a" * 32, **start), event(WorkflowStart, None, "b" * 32, **start)
-    lines = shown(io.StringIO(), first, second).splitlines()
+    stream = io.StringIO()
+    sink = ConsoleSink(stream)
+    sink.emit(first)
+    sink.emit(second)
+    lines = stream.getvalue().splitlines()
     assert not lines[0].startswith("aaaaaaaa ")
     assert lines[1].startswith("bbbbbbbb  ")
 

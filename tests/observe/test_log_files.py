@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kairos_async import ConfigError, Event, EventLevel, SecurityError, Step, Workflow, WorkflowStatus
+from kairos_async import ConfigError, Event, EventLevel, SecurityError, Step, StepStart, Workflow, WorkflowStatus
 from kairos_async.observe import FileSink, JSONLinesSink, RunLog, read_log, read_logs
-from kairos_async.observe.lines import decode, encode
+from kairos_async.observe.lines import decode, encode, lines_of
 from kairos_async.observe.runlog import log_of
 from tests.engine.tools import NO_RETRY, Events, flaky, raises, retrying, returns
 
@@ -121,6 +121,16 @@ def test_every_event_survives_its_line(
     line = encode(event, dropped)
     assert len(line.decode("utf-8").splitlines()) == 1
     assert decode(line[:-1]) == (event, dropped)
+
+
+@pytest.mark.parametrize("text", ["\0", '\0",', ',"\\u0000",', "\n"])
+def test_events_stay_apart_whatever_their_data_hold(text: str) -> None:
+    """Their data are encoded together."""
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    data: list[dict[str, Any]] = [{"a": [1, text, 2]}, {text: text}, {}]
+    events = [StepStart("r", place, moment, text, EventLevel.INFO, each) for place, each in enumerate(data)]
+    lines = lines_of(events).encode().splitlines()
+    assert [decode(line) for line in lines] == [(event, 0) for event in events]
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:

@@ -83,6 +83,21 @@ async def test_every_kind_of_sink_gets_every_event_before_run_returns(tmp_path: 
     assert len(stream.getvalue().splitlines()) == len(log.events)
 
 
+@pytest.mark.parametrize("keep", [100_000, 700])
+async def test_a_long_log_is_whole(keep: int) -> None:
+    """Or has the newest events, as many as are kept; and sinks of any kind get all of it."""
+    seen, keeping, stream = Events(), Keeping(), io.StringIO()
+    logger = RunLogger("verbose", [keeping, ConsoleSink(stream)], keep_events=keep)
+    items = [{"name": f"n{number}", "of": [number, None]} for number in range(1_500)]
+    result = await run(Step("a", returns({"x": [1.5]}), foreach="items"), inputs={"items": items}, hooks=[logger, seen])
+    assert result.warnings == ()
+    log = logger.get_log()
+    assert list(log.events[:-1]) == seen[-keep:-1]
+    assert (log.dropped, log.summary.items_completed) == (max(0, len(seen) - keep), 1_500)
+    assert [event.sequence for event in keeping.events] == [event.sequence for event in seen]
+    assert len(stream.getvalue().splitlines()) == len(seen)
+
+
 async def test_the_log_of_a_run() -> None:
     """Names, status, counts: of all that happened, whatever the verbosity shows."""
     for level in LogLevel:

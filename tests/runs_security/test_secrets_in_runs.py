@@ -19,6 +19,7 @@ from kairos_async import (
     Event,
     FailureAction,
     FailurePolicy,
+    Schema,
     StateError,
     Step,
     StepComplete,
@@ -29,7 +30,7 @@ from kairos_async import (
     WorkflowStatus,
 )
 from tests.clocks import run_virtual
-from tests.engine.tools import Events, output_of, retrying, returns, run
+from tests.engine.tools import NO_RETRY, Events, output_of, retrying, returns, run
 
 KEYS: Final = ("api_key", "password", "dbPassword", "X-Auth-Token", "client_secret")
 Leak = Callable[[StepContext, str], object]
@@ -373,3 +374,28 @@ async def test_an_input_key_that_is_no_text_is_not_quoted(key: Any) -> None:
     with pytest.raises(StateError, match="is not a str") as caught:
         await Workflow("w", [Step("a", returns(1))]).run({key: 1})
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        ({"user": str, "token": str}, {"user": "ada", "token": "s3kr1t-value"}),
+        ({"header": str, "value": str}, {"header": "X-Api-Key", "value": "s3kr1t-value"}),
+        ({"user": str, "more": dict[str, str]}, {"user": "ada", "more": {"token": "s3kr1t-value"}}),
+    ],
+)
+async def test_a_secret_in_an_output_that_its_contract_describes_is_known_from_there(
+    annotation: dict[str, object], value: dict[str, object]
+) -> None:
+    """Nobody looks through outputs in which the contract rules secrets out; these are none of them."""
+
+    async def leak(ctx: StepContext) -> str:
+        return "it was s3kr1t-value"
+
+    steps = [
+        Step("login", returns(value), output_contract=Schema(annotation)),
+        Step("leak", leak, depends_on=["login"]),
+    ]
+    result = await Workflow("w", steps, failure_policy=NO_RETRY).run()
+    assert result.step_results["leak"].error_type == "SecurityError"
+    assert "s3kr1t" not in json.dumps(result.to_dict())
