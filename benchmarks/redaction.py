@@ -81,7 +81,7 @@ def left_out() -> Iterator[None]:
 IDENTITIES: Final[dict[str, Callable[..., Any]]] = {
     "redact": lambda _, data: data,
     "name": lambda _, name: name,
-    "take_in": lambda _, value, key, *, shows: (False, value),
+    "take_in": lambda _, value, key, *, shows, data=None: (False, value),
     "holds_secret": lambda _, value: False,
     "register_sensitive_parts": lambda _, value, key: None,
 }
