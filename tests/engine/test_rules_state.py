@@ -275,6 +275,7 @@ async def test_a_step_sees_its_own_writes_at_once_and_others_when_it_is_done() -
     assert output_of(result, "r") == 1
 
 
+@pytest.mark.real_time
 async def test_threads_and_tasks_read_and_write_without_losing_anything() -> None:
     """A hundred sync and async steps at once, each with keys of its own."""
 

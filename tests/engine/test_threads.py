@@ -235,6 +235,7 @@ async def test_planners_and_handlers_may_be_sync() -> None:
     assert (result.output, threads) == ("handled", [True])
 
 
+@pytest.mark.real_time
 async def test_many_sync_items() -> None:
     """A thousand of them, in order."""
 
