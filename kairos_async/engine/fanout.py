@@ -36,6 +36,7 @@ class Fanout:
 
     Attributes:
         items: the stored list; each item is copied for its action.
+        stopped: whether a failure has ended this foreach: no other item starts.
         outputs: by position; None where an item has not completed.
     """
 
@@ -61,6 +62,7 @@ class Fanout:
         "parallel",
         "run",
         "started",
+        "stopped",
     )
 
     def __init__(self, run: RunServices, node: Node, items: list[JSONValue]) -> None:
@@ -80,7 +82,7 @@ class Fanout:
         slots = math.inf if run.limiter is None else run.limiter.total
         self._limit = node.step.max_concurrency or slots * _UNDER_WAY_PER_SLOT
         self._next = self._running = self._ended = self._size = self._written_size = 0
-        self._queued = False
+        self._queued = self.stopped = False
         self._writes: list[tuple[int, dict[str, JSONValue]]] = []
         self._scopes: set[anyio.CancelScope] | None = (
             set() if node.step.foreach_policy is ForeachPolicy.FAIL_FAST else None
@@ -101,11 +103,6 @@ class Fanout:
         if self._running < self._limit:
             self.offer()
         return index
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a failure has ended this foreach: no other item starts."""
-        return self._scopes is not None and bool(self._failed)
 
     async def run_item(self, index: int, slot: Slot) -> bool:
         """Run one item to its outcome. True if it was the last one and the foreach has ended."""
@@ -151,8 +148,10 @@ class Fanout:
         if gave_up is not None:
             if gave_up.status is StepStatus.FAILED_FINAL:
                 self._failed[index] = gave_up
-                for scope in self._scopes or ():
-                    scope.cancel()
+                if self._scopes is not None:
+                    self.stopped = True
+                    for scope in self._scopes:
+                        scope.cancel()
             self._note(call, gave_up.status, gave_up.failure)
             return
         self.outputs[index] = call.output
@@ -169,9 +168,9 @@ class Fanout:
         started_ms, duration_ms = (call.started - self.run.started) * 1000, (call.ended - call.started) * 1000
         self._starts[index] = started_ms
         self._durations[index] = duration_ms
-        if status is StepStatus.SKIPPED and not call.attempts:
-            call.attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
         if status is not StepStatus.COMPLETED or call.attempts:
+            if status is StepStatus.SKIPPED and not call.attempts:
+                call.attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
             self._exceptional[index] = ItemOutcome(
                 index,
                 status,
