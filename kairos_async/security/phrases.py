@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, NamedTuple
 
@@ -36,11 +37,21 @@ class _Phrases(NamedTuple):
     """Phrases of some languages: `pattern` is tried only on a text that has one of the `clues`."""
 
     clues: tuple[str, ...]
-    pattern: re.Pattern[str]
+    source: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Compiled when it is first needed: all of them take 4 ms, which no import should wait for."""
+        return _compiled(self.source)
+
+
+@functools.cache
+def _compiled(source: str) -> re.Pattern[str]:
+    return re.compile(source)
 
 
 def _phrases(clues: str, verbs: str, objects: str, between: str = _WITHIN) -> _Phrases:
-    return _Phrases(tuple(clues.split()), re.compile(f"(?:{verbs}){between}(?:{objects})"))
+    return _Phrases(tuple(clues.split()), f"(?:{verbs}){between}(?:{objects})")
 
 
 _IMPERATIVES: Final[tuple[_Phrases, ...]] = (
@@ -56,7 +67,7 @@ _IMPERATIVES: Final[tuple[_Phrases, ...]] = (
     ),
     _Phrases(
         ("you", "instruction", "anything now", "developer mode", "jailbreak"),
-        re.compile(
+        (
             r"\byou (?:are|must|will|should) now (?:act|be|become|behave|obey|answer|respond|in|a|an|the)\b"
             r"|\bfrom now on\b.{0,20}\byou\b|\bnew (?:system )?instructions?\b ?:|\bdo anything now\b"
             r"|\bdeveloper mode\b"
@@ -104,4 +115,4 @@ _IMPERATIVES: Final[tuple[_Phrases, ...]] = (
 
 def has_imperative(text: str) -> bool:
     """Whether a lower-case text has a phrase that tells a model to drop its instructions or to reveal secrets."""
-    return any(any(clue in text for clue in clues) and pattern.search(text) for clues, pattern in _IMPERATIVES)
+    return any(any(clue in text for clue in each.clues) and each.pattern.search(text) for each in _IMPERATIVES)
