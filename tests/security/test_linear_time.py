@@ -187,4 +187,6 @@ def test_the_first_look_reads_program_code_about_as_fast_as_any_automaton_reads_
         return min(seconds(lambda pieces: list(map(look, pieces)), pieces) for _ in range(4))
 
     ours, any_other = least(KeyMatcher(DEFAULT_SENSITIVE_PATTERNS).may_hold_secret), least(matcher("[a-z]{40}!"))
-    assert ours < 60 * any_other, f"{ours / len(code) * 1e9:.0f} ns a character, and {any_other / len(code) * 1e9:.0f}"
+    assert ours < 60 * any_other + SLACK, (
+        f"{ours / len(code) * 1e9:.0f} ns a character, and {any_other / len(code) * 1e9:.0f}"
+    )
