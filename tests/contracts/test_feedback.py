@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from typing import Annotated, Any
 
@@ -117,6 +118,26 @@ def test_a_flood_of_errors_is_cut() -> None:
     ]
     keys = errors_of(REPORT.contract, {**GOOD, **{f"k{i}": i for i in range(5_000)}})
     assert Counter(error.rule for error in keys) == {"unknown_key": 100, "custom": 1}
+
+
+def calls_for(wrong: int) -> int:
+    """How many functions are called for a list with so many wrong items."""
+    contract, value = compile_contract(list[Item]), [{"title": "a", "weight": 3}] * wrong
+    errors_of(contract, value)
+    calls: Counter[str] = Counter()
+    sys.setprofile(lambda _, event, __: calls.update([event]))
+    errors_of(contract, value)
+    sys.setprofile(None)
+    return calls["call"]
+
+
+def test_beyond_a_hundred_places_errors_are_counted_and_not_explained() -> None:
+    """A sentence for each would keep the event loop; the last one that is there says how many more."""
+    assert calls_for(2_000) - calls_for(1_000) <= 35 * 1_000
+    errors = errors_of(compile_contract(list[int]), ["x"] * 2_345)
+    assert [error.field for error in errors] == [f"[{index}]" for index in range(100)]
+    assert errors[98].message == "[98]: expected an integer, got string"
+    assert errors[99].message == "[99]: expected an integer, got string (and so at 2,245 more places)"
 
 
 def test_a_rule_that_is_broken_often_is_told_once() -> None:
