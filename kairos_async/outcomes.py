@@ -17,7 +17,6 @@ from pydantic_core import CoreSchema, core_schema
 from kairos_async._types import JSONValue
 from kairos_async.budget import NO_USAGE, Usage
 from kairos_async.exceptions import ConfigError, ExecutionError
-from kairos_async.pictures import framed, page, portrait_of
 from kairos_async.security import Redactor
 from kairos_async.state import read_copy
 
@@ -354,11 +353,18 @@ class WorkflowResult:
 
         One file without scripts, for any browser and without a network; redacted.
         """
-        return page(portrait_of(self, self._redactor.text))
+        return self._drawn(framed=False)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the page of `to_html`, in a frame."""
-        return framed(portrait_of(self, self._redactor.text))
+        return self._drawn(framed=True)
+
+    def _drawn(self, *, framed: bool) -> str:
+        # Few processes draw a run, and what draws is a fourteenth of what it takes to import the package.
+        from kairos_async import pictures
+
+        portrait = pictures.portrait_of(self, self._redactor.text)
+        return pictures.framed(portrait) if framed else pictures.page(portrait)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WorkflowResult:

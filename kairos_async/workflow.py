@@ -16,7 +16,7 @@ import anyio.lowlevel
 from kairos_async._stream import stream_events
 from kairos_async._types import JSONValue
 from kairos_async.budget import Budget, checked_budget
-from kairos_async.contracts import Contract, Proof, Unknown, prove
+from kairos_async.contracts import Contract, Proof, Unknown
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
 from kairos_async.estimate import Estimate, estimate
@@ -351,6 +351,8 @@ class Workflow:
 
 
 def _prove_edge(producer: Node, consumer: Node) -> Proof:
+    from kairos_async.contracts.proof import prove
+
     contract = consumer.input_contract
     if contract is None or producer.name not in (contract.fields or ()):
         return Unknown(f"step {consumer.name!r} has no input contract for {producer.name!r}")
