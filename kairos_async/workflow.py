@@ -297,9 +297,9 @@ class Workflow:
         """
         reports = {}
         for node in self.graph.nodes:
-            if node.observed is None:
+            if not node.has_run:
                 continue
-            used = frozenset(node.observed)
+            used = frozenset(self.graph.observed.get(node.name, ()))
             if node.reads is None or node.reads - used - {node.foreach}:
                 unused = frozenset[str]() if node.reads is None else node.reads - used - {node.foreach}
                 reports[node.name] = ScopeReport(used=used, unused=unused, unrestricted=node.reads is None)
