@@ -195,10 +195,11 @@ class StepResults(Mapping[str, StepResult]):
     the run's state nor its exports.
     """
 
-    __slots__ = ("_kept", "_needs", "_outputs", "_read", "_times")
+    __slots__ = ("_kept", "_needs", "_outputs", "_read", "_started", "_times")
 
-    def __init__(self, results: Mapping[str, StepResult] | None = None) -> None:
+    def __init__(self, results: Mapping[str, StepResult] | None = None, *, started: float = 0.0) -> None:
         self._kept: dict[str, StepResult | int] = dict(results or {})
+        self._started = started
         self._outputs: list[JSONValue] = []
         self._times = array("d")
         self._needs: Mapping[str, tuple[str, ...]] = {}
@@ -209,7 +210,8 @@ class StepResults(Mapping[str, StepResult]):
             return read
         kept = self._kept[name]
         if isinstance(kept, int):
-            output, started_ms, duration_ms = self._outputs[kept], self._times[2 * kept], self._times[2 * kept + 1]
+            output, started, ended = self._outputs[kept], self._times[2 * kept], self._times[2 * kept + 1]
+            started_ms, duration_ms = (started - self._started) * 1000, (ended - started) * 1000
             attempts = (Attempt(1, AttemptStatus.SUCCESS, duration_ms, started_ms=started_ms),)
             read = StepResult(name, StepStatus.COMPLETED, read_copy(output), attempts, None, started_ms, duration_ms)
         else:
@@ -239,12 +241,12 @@ class StepResults(Mapping[str, StepResult]):
         """Keep a result."""
         self._kept[result.name] = result
 
-    def record_first_success(self, name: str, output: JSONValue, started_ms: float, duration_ms: float) -> None:
-        """Keep the result of a step that completed at its first attempt."""
+    def record_first_success(self, name: str, output: JSONValue, started: float, ended: float) -> None:
+        """Keep the result of a step that completed at its first attempt, with seconds on the clock of the run."""
         self._kept[name] = len(self._outputs)
         self._outputs.append(output)
-        self._times.append(started_ms)
-        self._times.append(duration_ms)
+        self._times.append(started)
+        self._times.append(ended)
 
     def output_of(self, name: str) -> JSONValue:
         """The output of the step of this name, None if it has none, without making its result."""
@@ -252,13 +254,10 @@ class StepResults(Mapping[str, StepResult]):
         output = self._outputs[kept] if isinstance(kept, int) else kept and kept.output
         return None if output is None else read_copy(output)
 
-    def in_order(self, needs: Mapping[str, tuple[str, ...]]) -> StepResults:
-        """The results of the steps that the mapping has, in its order, each with its needs."""
-        ordered = StepResults()
-        ordered._kept = {name: self._kept[name] for name in needs}
-        ordered._outputs, ordered._times = self._outputs, self._times
-        ordered._needs = needs
-        return ordered
+    def arrange(self, needs: Mapping[str, tuple[str, ...]]) -> None:
+        """Keep the results of the steps that the mapping has, in its order, each with its needs."""
+        self._kept = {name: self._kept[name] for name in needs}
+        self._needs = needs
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
