@@ -113,6 +113,7 @@ class Run:
     now: Callable[[], float]
     started: float
     ended: float
+    results: StepResults
 
     def __init__(self, config: RunConfig, inputs: Mapping[str, object], timeout: float | None) -> None:
         self.workflow = config.workflow
@@ -143,7 +144,6 @@ class Run:
         self.limiter = Limiter(config.concurrency) if isinstance(config.concurrency, int) else config.concurrency
         self.timeout = timeout
         self.active: dict[str, Call | Fanout | None] = {}
-        self.results = StepResults()
         self.replans: list[Replan] = []
         self.planning = 0
         self.stopping = False
@@ -171,6 +171,7 @@ class Run:
         self.workers = workers_of(loop)
         self.now = clock_of(loop)
         self.started = self.ended = self.now()
+        self.results = StepResults(started=self.started)
         if not self.hooks:
             return workflow_result(self, await self._execute())
         async with AsyncExitStack() as stack:
@@ -389,10 +390,10 @@ class Run:
 
     def _complete(self, call: Call) -> None:
         """Record a step that completed at its first attempt, as nearly all do."""
-        name, started = call.node.name, call.started
-        duration_ms = (call.ended - started) * 1000
-        self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
+        name = call.node.name
+        self.results.record_first_success(name, call.output, call.started, call.ended)
         if self.hooks:
+            duration_ms = (call.ended - call.started) * 1000
             announce_completed(self, name, duration_ms, 1, duration_ms, call.shown)
         self._leave(name)
 
