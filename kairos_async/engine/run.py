@@ -270,7 +270,7 @@ class Run(Dispatch):
                 tell(node.name, INFO, {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]})
         call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
-            call.bound(node.total_timeout, "step", node.step.budget)
+            call.bound(node.step.total_timeout, "step", node.step.budget)
         return call
 
     async def _settle(self, call: Call, slot: Slot) -> None:
