@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter
 
 from benchmarks.report import Spread, add_outputs, keep, table
-from kairos_async.contracts import Schema, compile_contract, prove
+from kairos_async.contracts import Schema, compile_contract
+from kairos_async.contracts.proof import prove
 from kairos_async.validators import range as within
 
 ROUNDS = 7

@@ -39,8 +39,10 @@ class Grant(Protocol):
     @property
     def writes(self) -> frozenset[str] | None: ...
 
-    observed: set[str] | None
     remaining: float
+
+    def observe(self, key: str) -> None:
+        """Note that the action has read a key."""
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream."""
@@ -389,8 +391,7 @@ def _read(scope: Scope, key: str) -> JSONValue | Missing:
             f"Unauthorized read: key {key!r} is not in the declared read_keys of step {grant.name!r}: "
             f"{sorted(grant.reads)}."
         )
-    if grant.observed is not None:
-        grant.observed.add(key)
+    grant.observe(key)
     value = scope.run.store.read(key, grant.upstream)
     if value is not MISSING or grant.writes_later(key):
         return value
@@ -406,8 +407,7 @@ def _has(scope: Scope, key: object) -> bool:
     grant = scope.node
     if type(key) is not str or (grant.reads is not None and key not in grant.reads):
         return False
-    if grant.observed is not None:
-        grant.observed.add(key)
+    grant.observe(key)
     return scope.run.store.read(key, grant.upstream) is not MISSING
 
 

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from kairos_async.contracts.proof import is_closed
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
 from kairos_async.flow import Gate, Label, flow_problems
@@ -33,7 +32,7 @@ class Node:
         bounded: whether the step as a whole has a limit of time or a budget.
         successors: indices of the steps that need this one, in the order of declaration.
         is_plain: whether an attempt is nothing but a call of an async action and at most a check of its output.
-        observed: keys that the action has read, over all runs; None until it has run.
+        has_run: whether the action has been called, in any run.
         required: keys without which the step cannot run: of its input contract, its template, and its foreach.
         checks_at_once: whether the output has a contract for which nothing has to be awaited.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
@@ -45,16 +44,15 @@ class Node:
         "checks_at_once",
         "foreach",
         "graph",
+        "has_run",
         "index",
         "input_contract",
-        "input_subject",
         "is_async",
         "is_plain",
         "labels",
         "leaves",
         "name",
         "needs",
-        "observed",
         "output_contract",
         "output_subject",
         "parallel",
@@ -65,7 +63,6 @@ class Node:
         "step",
         "successors",
         "timeout",
-        "total_timeout",
         "writes",
     )
 
@@ -80,14 +77,12 @@ class Node:
         self.writes = step.write_keys
         self.foreach = step.foreach
         self.timeout = step.timeout
-        self.total_timeout = step.total_timeout
         self.parallel = step.parallel
         self.policy = step.failure_policy or policy
         self.input_contract = step.input_contract
         self.output_contract = step.output_contract
         self.leaves = step.output_contract.leaves if step.output_contract else None
         self.checks_at_once = step.output_contract is not None and not step.output_contract.is_async
-        self.input_subject = f"The input of step {step.name!r}"
         self.output_subject = f"The output of step {step.name!r}"
         self.bounded = step.total_timeout is not None or step.budget is not None
         self.is_plain = (
@@ -101,9 +96,9 @@ class Node:
         contract_keys = step.input_contract.required if step.input_contract else NO_KEYS
         self.required = contract_keys.union(step.placeholders, (step.foreach,) if step.foreach else ()) or NO_KEYS
         self.labels = step.labels
-        self.observed: set[str] | None = None
+        self.has_run = False
         self.needs: tuple[int, ...] = ()
-        self.successors: list[int] = []
+        self.successors: tuple[int, ...] = ()
         self.remaining = 0.0
 
     def __repr__(self) -> str:
@@ -115,6 +110,11 @@ class Node:
         return self
 
     @property
+    def input_subject(self) -> str:
+        """How messages name what the step receives."""
+        return f"The input of step {self.name!r}"
+
+    @property
     def gate(self) -> Gate | None:
         """Why what the step returns and writes counts as checked."""
         return self.step.gate
@@ -122,7 +122,15 @@ class Node:
     @property
     def is_gate(self) -> bool:
         """Whether labels of data end at this step's output."""
-        return self.step.gate is not None or (self.output_contract is not None and is_closed(self.output_contract))
+        if self.step.gate is not None or self.output_contract is None:
+            return self.step.gate is not None
+        from kairos_async.contracts.proof import is_closed
+
+        return is_closed(self.output_contract)
+
+    def observe(self, key: str) -> None:
+        """Note that the action has read a key, in whatever thread."""
+        self.graph.observed.setdefault(self.name, set()).add(key)
 
     def upstream(self, step: str) -> bool:
         """Whether the step of this name is upstream of this one."""
@@ -161,6 +169,7 @@ class TaskGraph:
         nodes: in the order of declaration.
         index: from a step's name to its position.
         writers: from a key to the steps that declare to write it.
+        observed: by step, the keys that its action has read, over all runs.
         order: positions in a topological order; among steps that are free at once, the order of declaration.
 
     Raises:
@@ -182,6 +191,7 @@ class TaskGraph:
         self.nodes: list[Node] = []
         self.index: dict[str, int] = {}
         self.writers: dict[str, tuple[str, ...]] = {}
+        self.observed: dict[str, set[str]] = {}
         problems: list[str] = []
         for step in steps:
             if step.name in self.index:
@@ -298,12 +308,40 @@ class TaskGraph:
 
     def _connect(self, problems: list[str]) -> None:
         """Draw the edges that name a step: depends_on, foreach, read_keys."""
+        before: Node | None = None
         for node in self.nodes:
+            found = len(problems)
             problems += _key_problems(node.step, self.index)
-            node.needs = self._named_needs(node.step, problems)
+            if before is not None and _needs_the_same(before.step, node.step) and node.index not in before.needs:
+                node.needs = before.needs  # as in a layer: that saves 10 us and 270 bytes a step of ten needs
+            else:
+                node.needs = self._named_needs(node.step, problems)
+            before = node if len(problems) == found else None
+        self._note_successors()
+
+    def _note_successors(self) -> None:
+        """Work out who needs each step, without a list for each.
+
+        Python's garbage collector goes over all lists that there are again and again; tuples of numbers it leaves
+        alone. With a list and a set fewer a step, a graph of 100,000 steps is built in a quarter less time.
+        """
+        ends = [0] * len(self.nodes)
         for node in self.nodes:
             for need in node.needs:
-                self.nodes[need].successors.append(node.index)
+                ends[need] += 1
+        ends = list(itertools.accumulate(ends))
+        places = [0, *ends[:-1]]
+        found = [0] * (ends[-1] if ends else 0)
+        for node in self.nodes:
+            for need in node.needs:
+                found[places[need]] = node.index
+                places[need] += 1
+        start = 0
+        last: tuple[int, ...] = ()
+        for node, end in zip(self.nodes, ends, strict=True):
+            successors = tuple(found[start:end])
+            node.successors = last = last if successors == last else successors
+            start = end
 
     def _named_needs(self, step: Step, problems: list[str]) -> tuple[int, ...]:
         named = dict.fromkeys(step.depends_on)
@@ -341,10 +379,8 @@ class TaskGraph:
         ]
         for writer, reader in dict.fromkeys(found):
             self.nodes[reader].needs = tuple(sorted({*self.nodes[reader].needs, writer}))
-            self.nodes[writer].successors.append(reader)
         if found:
-            for node in self.nodes:
-                node.successors.sort()
+            self._note_successors()
             self.order = self._sort()
 
     def _before(self, readers: list[Node], writers: list[int]) -> Iterator[tuple[Node, int]]:
@@ -419,6 +455,11 @@ class TaskGraph:
             node = self.nodes[index]
             own = typical if node.step.expected_seconds is None else node.step.expected_seconds
             node.remaining = own + max((self.nodes[s].remaining for s in node.successors), default=0.0)
+
+
+def _needs_the_same(step: Step, other: Step) -> bool:
+    """Whether two steps name the same steps and keys. Sets of keys that are equal are mostly the same one."""
+    return step.read_keys is other.read_keys and step.depends_on == other.depends_on and step.foreach == other.foreach
 
 
 def _key_problems(step: Step, steps: Mapping[str, int]) -> Iterator[str]:

@@ -221,7 +221,7 @@ class StateStore:
         self.limits = limits
         self._lock = threading.Lock()
         self._values: dict[str, JSONValue] = {}
-        self._writers: dict[str, str] = {}
+        self._writers: dict[str, str] = {}  # of keys that are not named like their writer, as a step's output is
         self._older: dict[str, list[tuple[str, JSONValue]]] = {}
         self._total = 0
         for key, value in (inputs or {}).items():
@@ -232,9 +232,9 @@ class StateStore:
     def read(self, key: str, upstream: Upstream) -> JSONValue | Missing:
         """The newest version that the inputs or a writer upstream of the reader gave, or MISSING."""
         with self._lock:
-            writer = self._writers.get(key)
-            if writer is None:
+            if key not in self._values:
                 return MISSING
+            writer = self._writers.get(key, key)
             if writer == INPUTS or upstream(writer):
                 return self._values[key]
             for older_writer, value in reversed(self._older.get(key, ())):
@@ -245,7 +245,7 @@ class StateStore:
     def keys(self, upstream: Upstream) -> Iterator[str]:
         """The keys for which `read` gives a value."""
         with self._lock:
-            known = list(self._writers)
+            known = list(self._values)
         return (key for key in known if self.read(key, upstream) is not MISSING)
 
     def commit(self, writer: str, values: dict[str, JSONValue], size: int, upstream: Upstream | None = None) -> None:
@@ -262,12 +262,13 @@ class StateStore:
             StateError: the run's total would exceed its limit.
         """
         with self._lock:
-            overwritten = [] if self._writers.keys().isdisjoint(values) else self._overwritten(writer, values, upstream)
+            overwritten = [] if self._values.keys().isdisjoint(values) else self._overwritten(writer, values, upstream)
             self._reserve(writer, size)
             for key in overwritten:
-                self._older.setdefault(key, []).append((self._writers[key], self._values[key]))
+                self._older.setdefault(key, []).append((self._writers.get(key, key), self._values[key]))
             self._values.update(values)
-            self._writers.update(dict.fromkeys(values, writer))
+            self._writers.update((key, writer) for key in values if key != writer)
+            self._writers.pop(writer, None)
 
     def commit_output(self, step: str, output: JSONValue, size: int) -> None:
         """`commit` of nothing but a step's output, which no other step can write.
@@ -280,8 +281,9 @@ class StateStore:
             if self._total + size > self.limits.total_bytes:
                 self._reserve(step, size)
             self._total += size
+            if step in self._values:  # a re-plan can add a step with the name of a key that there is
+                self._older.setdefault(step, []).append((self._writers.pop(step, step), self._values[step]))
             self._values[step] = output
-            self._writers[step] = step
 
     def _reserve(self, writer: str, size: int) -> None:
         if self._total + size > self.limits.total_bytes:
@@ -292,9 +294,9 @@ class StateStore:
         self._total += size
 
     def _overwritten(self, writer: str, values: dict[str, JSONValue], upstream: Upstream | None) -> list[str]:
-        known = [key for key in values if key in self._writers]
+        known = [key for key in values if key in self._values]
         for key in known:
-            last = self._writers[key]
+            last = self._writers.get(key, key)
             if last not in (INPUTS, writer) and not (upstream and upstream(last)):
                 first, second = sorted((last, writer))
                 raise ScopeError(

@@ -16,7 +16,7 @@ import anyio.lowlevel
 from kairos_async._stream import stream_events
 from kairos_async._types import JSONValue
 from kairos_async.budget import Budget, checked_budget
-from kairos_async.contracts import Contract, Proof, Unknown, prove
+from kairos_async.contracts import Contract, Proof, Unknown
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
 from kairos_async.estimate import Estimate, estimate
@@ -297,9 +297,9 @@ class Workflow:
         """
         reports = {}
         for node in self.graph.nodes:
-            if node.observed is None:
+            if not node.has_run:
                 continue
-            used = frozenset(node.observed)
+            used = frozenset(self.graph.observed.get(node.name, ()))
             if node.reads is None or node.reads - used - {node.foreach}:
                 unused = frozenset[str]() if node.reads is None else node.reads - used - {node.foreach}
                 reports[node.name] = ScopeReport(used=used, unused=unused, unrestricted=node.reads is None)
@@ -351,6 +351,8 @@ class Workflow:
 
 
 def _prove_edge(producer: Node, consumer: Node) -> Proof:
+    from kairos_async.contracts.proof import prove
+
     contract = consumer.input_contract
     if contract is None or producer.name not in (contract.fields or ()):
         return Unknown(f"step {consumer.name!r} has no input contract for {producer.name!r}")

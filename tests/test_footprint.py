@@ -41,7 +41,7 @@ def test_import_costs_little_beyond_the_core_dependencies() -> None:
     added = imported_by("import kairos_async") - imported_by(f"import {CORE}")
     own = {name for name in added if name.partition(".")[0] == "kairos_async"}
     assert {name for name in added if name.partition(".")[0] in OPTIONAL} == set()
-    assert len(own) <= 90
+    assert len(own) <= 80
     assert len(added - own) <= 60, sorted(added - own)
 
 

@@ -196,7 +196,7 @@ class HTTPAdapter(ABC):
     ) -> ModelResponse:
         """See `ModelAdapter.call`."""
         await self._awake()
-        request, call, content = self._prepared(prompt, contract, max_tokens, options, streaming=False)
+        request, call, content, shape = self._prepared(prompt, contract, max_tokens, options, streaming=False)
         async with metered(call):
             async with self._connections():
                 started = anyio.current_time()
@@ -207,7 +207,7 @@ class HTTPAdapter(ABC):
                     await reply.aclose()
             answer = self._understood(reply, body)
             call.usage = known(answer.usage)
-            response = self._response(call, answer, reply, started)
+            response = self._response(call, answer, reply, started, shape)
         return await checked(response, request)
 
     @asynccontextmanager
@@ -222,7 +222,7 @@ class HTTPAdapter(ABC):
     ) -> AsyncIterator[ModelStream]:
         """See `ModelAdapter.stream`."""
         await self._awake()
-        request, call, content = self._prepared(prompt, contract, max_tokens, options, streaming=True)
+        request, call, content, shape = self._prepared(prompt, contract, max_tokens, options, streaming=True)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(metered(call))
             await stack.enter_async_context(self._connections())
@@ -231,7 +231,7 @@ class HTTPAdapter(ABC):
             stack.push_async_callback(reply.aclose)
 
             async def finish(answer: Answer) -> ModelResponse:
-                return await checked(self._response(call, answer, reply, started), request)
+                return await checked(self._response(call, answer, reply, started, shape), request)
 
             stream = HTTPStream(call, reply, self._collector(), finish)
             yield stream
@@ -260,7 +260,7 @@ class HTTPAdapter(ABC):
         options: Mapping[str, JSONValue] | None,
         *,
         streaming: bool,
-    ) -> tuple[ModelRequest, ModelCall, bytes]:
+    ) -> tuple[ModelRequest, ModelCall, bytes, Shape | None]:
         request = as_request(prompt, contract=contract, max_tokens=max_tokens, options=options)
         self.check_options(request.options)
         shape = self.shape(request.schema)
@@ -270,7 +270,7 @@ class HTTPAdapter(ABC):
         length = request.max_tokens or self.max_tokens
         body = {**request.options, **self._body(asked, shape, streaming=streaming)}
         call = ModelCall(self.provider, self.model, request, max_tokens=length)
-        return request, call, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return request, call, json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), shape
 
     def check_options(self, options: Mapping[str, JSONValue]) -> None:
         """Raise ConfigError for an option that the adapter sets itself, SecurityError for a credential."""
@@ -322,7 +322,9 @@ class HTTPAdapter(ABC):
             raise _errors.not_in_format(self.origin, request=_errors.request_id(reply.headers))
         return answer
 
-    def _response(self, call: ModelCall, answer: Answer, reply: Reply, started: float) -> ModelResponse:
+    def _response(
+        self, call: ModelCall, answer: Answer, reply: Reply, started: float, shape: Shape | None
+    ) -> ModelResponse:
         """The answer as a response. Raises ModelStopError if it is none."""
         stop = answer.stop or StopReason.END
         found = _errors.STOPS.get(stop)
@@ -332,12 +334,11 @@ class HTTPAdapter(ABC):
         if found is not None:
             raise self.origin.error(*found, usage=answer.usage, request_id=request)
         text = "".join(answer.text)
-        shape = self.shape(call.request.schema)
         parsed: JSONValue | Missing = MISSING
         if shape is not None and stop is not StopReason.TOOL_CALLS:
             parsed = parsed_json(text)
             if parsed is not MISSING:
-                parsed = shape.restore(parsed)
+                parsed = shape.restore(parsed, text)
         return ModelResponse(
             text=text,
             model=answer.model or self.model,

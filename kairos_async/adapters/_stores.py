@@ -117,6 +117,13 @@ class SQLiteCache:
         return f"<SQLiteCache {self.path.name!r}>"
 
     def _open(self) -> bytes:
+        try:
+            return self._prepare()
+        except sqlite3.Error:
+            self._file.close()
+            raise
+
+    def _prepare(self) -> bytes:
         self._file.execute("pragma journal_mode = wal")
         self._file.execute("create table if not exists hashing (one integer primary key check (one = 1), secret blob)")
         self._file.execute("insert or ignore into hashing values (1, ?)", (secrets.token_bytes(16),))

@@ -39,12 +39,12 @@ class Shape:
     wrapped: bool = False
     nulls: bool = False
 
-    def restore(self, value: JSONValue) -> JSONValue:
-        """The answer as the schema means it: out of its wrapping, with fields left out that are null for want of a way
-        to say that they are absent."""
+    def restore(self, value: JSONValue, text: str) -> JSONValue:
+        """The answer, which the text was, as the schema means it: out of its wrapping, with fields left out that are
+        null for want of a way to say that they are absent."""
         if self.wrapped and isinstance(value, dict) and value.keys() == {_WRAPPED}:
             value = value[_WRAPPED]
-        return _without_nulls(value, self.schema, self.schema) if self.nulls else value
+        return _without_nulls(value, self.schema, self.schema) if self.nulls and "null" in text else value
 
 
 def for_anthropic(schema: JSONSchema) -> Shape:

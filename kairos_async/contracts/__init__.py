@@ -11,11 +11,9 @@ from kairos_async.contracts.errors import feedback as feedback
 from kairos_async.contracts.judge import JudgeModel as JudgeModel
 from kairos_async.contracts.judge import JudgeRequest as JudgeRequest
 from kairos_async.contracts.judge import LLMJudge as LLMJudge
-from kairos_async.contracts.proof import Proof as Proof
-from kairos_async.contracts.proof import Proven as Proven
-from kairos_async.contracts.proof import Refuted as Refuted
-from kairos_async.contracts.proof import Unknown as Unknown
-from kairos_async.contracts.proof import is_closed as is_closed
-from kairos_async.contracts.proof import prove as prove
 from kairos_async.contracts.schema import Schema as Schema
 from kairos_async.contracts.schema import ValidationResult as ValidationResult
+from kairos_async.contracts.verdicts import Proof as Proof
+from kairos_async.contracts.verdicts import Proven as Proven
+from kairos_async.contracts.verdicts import Refuted as Refuted
+from kairos_async.contracts.verdicts import Unknown as Unknown

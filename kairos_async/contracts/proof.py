@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Final, TypeAlias
+from typing import Final
 
 from kairos_async._types import FieldError, JSONValue
 from kairos_async.contracts.annotated import AnnotatedContract
@@ -15,34 +14,12 @@ from kairos_async.contracts.covering import uncovered
 from kairos_async.contracts.deferred import RuledContract
 from kairos_async.contracts.json_shapes import shape_of
 from kairos_async.contracts.shapes import ANYTHING, NULL, UNKNOWN, Lists, Numbers, Objects, Shape, Values, vague
+from kairos_async.contracts.verdicts import Proof, Proven, Refuted, Unknown
 from kairos_async.contracts.witness import candidates
 from kairos_async.exceptions import ValidationError
 
 _TRIES: Final = 400
 """How many values are tried before a proof is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """Whatever the producer's contract returns, the consumer's contract accepts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuted:
-    """The producer's contract returns `counter_example`, and the consumer's refuses it, with these `errors`."""
-
-    counter_example: JSONValue
-    errors: tuple[FieldError, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Neither could be shown. `reason` says where, and why."""
-
-    reason: str
-
-
-Proof: TypeAlias = Proven | Refuted | Unknown
 
 
 def prove(

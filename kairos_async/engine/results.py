@@ -161,7 +161,8 @@ def _ended_by(run: RunRecord, status: WorkflowStatus) -> str:
 
 def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
     """The result of the run, once every step of its graph has one."""
-    results = run.results.in_order(run.graph.all_needs)
+    results = run.results
+    results.arrange(run.graph.all_needs)
     failure = run.failure
     output_step = run.output_step or run.graph.last
     return WorkflowResult(

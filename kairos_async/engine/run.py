@@ -1,6 +1,6 @@
 """A run: one loop, one task group.
 
-The loop is `Run._work`. A worker task takes a unit from the ready queue, runs it, records how it ended, and goes on
+The loop is `Run.work`. A worker task takes a unit from the ready queue, runs it, records how it ended, and goes on
 with the next unit that this made ready; only for further ones does it start tasks. So a chain of steps costs one
 task, and a run holds as many tasks as it has steps (or items) under way.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextvars
 import dataclasses
 import functools
-import itertools
 import math
 import os
 import threading
@@ -27,6 +26,7 @@ from kairos_async.account import Account
 from kairos_async.budget import Budget
 from kairos_async.context import CURRENT, SPENDER, Ending, current_spender
 from kairos_async.engine.call import Call
+from kairos_async.engine.dispatch import Dispatch
 from kairos_async.engine.emit import Emitter
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.replan import Planner, replan
@@ -41,9 +41,9 @@ from kairos_async.engine.results import (
     workflow_result,
 )
 from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
-from kairos_async.engine.schedule import Schedule, Unit
-from kairos_async.engine.slots import Resume, Slot
-from kairos_async.engine.tasks import Workers, clock_of, native_loop, workers_of
+from kairos_async.engine.schedule import Unit
+from kairos_async.engine.slots import Slot
+from kairos_async.engine.tasks import clock_of, native_loop, workers_of
 from kairos_async.events import INFO, EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import BudgetExceeded, StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
@@ -57,13 +57,8 @@ from kairos_async.state import StateLimits, StateStore
 _YIELD_EVERY: Final = 64
 """Units that a worker runs before it lets others have the loop: steps that never wait would keep it for themselves."""
 
-_STARTS_AT_ONCE: Final = 100
-"""Workers that are started in one go, with their first steps 5 ms of the loop's time: 10,000 would be half a second."""
-
 _MAX_THREADS: Final = 1000
 """Worker threads of a run without a max_concurrency."""
-
-_order = itertools.count()
 
 
 @functools.cache
@@ -92,36 +87,33 @@ class RunConfig:
         return dataclasses.replace(self, hooks=(*self.hooks, hook))
 
 
-class Run:
+class Run(Dispatch):
     """One run of a workflow. Made with checked inputs, executed once.
 
     Raises:
         StateError: an input is not JSON, or too large.
     """
 
-    # In an object with a dict, so many attributes take 1,600 bytes instead of 400: a tenth of a small run under way.
     __slots__ = (
-        *("_started", "_threads", "_without_output", "account", "active", "context", "deadline", "emit", "emitter"),
-        *("ended", "endings", "entering", "failure", "graph", "hooks", "input_keys", "limiter", "now"),
-        *("on_secret_output", "order", "outer", "outer_deadline", "output_step", "planner", "planning", "redactor"),
-        *("refused", "replan_lock", "replans", "results", "run_id", "schedule", "secrets", "shared", "started"),
-        *("stopping", "store", "thread", "timeout", "workers", "workflow"),
+        *("_threads", "account", "deadline", "emit", "emitter", "ended", "endings", "entering", "failure", "graph"),
+        *("hooks", "input_keys", "now", "on_secret_output", "outer", "outer_deadline", "output_step", "planner"),
+        *("redactor", "refused", "replan_lock", "replans", "results", "run_id", "secrets", "started", "store"),
+        *("thread", "timeout", "workflow"),
     )
 
-    context: contextvars.Context
-    workers: Workers
     now: Callable[[], float]
     started: float
     ended: float
+    results: StepResults
 
     def __init__(self, config: RunConfig, inputs: Mapping[str, object], timeout: float | None) -> None:
+        super().__init__(config.graph, config.concurrency)
         self.workflow = config.workflow
         self.output_step = config.output
         self.planner = config.planner
         self.input_keys = frozenset(inputs)
         self.graph = config.graph
         self.run_id = os.urandom(16).hex()
-        self.order = next(_order)
         self.secrets = KnownSecrets()
         self.redactor = Redactor(config.sensitive_keys, registry=self.secrets)
         self.on_secret_output = config.on_secret_output
@@ -135,23 +127,14 @@ class Run:
         self.emitter = Emitter(self.run_id, config.hooks, self.redactor) if config.hooks else _silent()
         self.emit = self.emitter.emit
         self.entering = self.emitter.entering() if config.hooks else ()
-        self.schedule = Schedule(config.graph)
-        self.shared = isinstance(config.concurrency, Limiter)
         if inputs:
             for key, value in self.store.snapshot().items():
                 self.redactor.register_sensitive_parts(value, key)
-        self.limiter = Limiter(config.concurrency) if isinstance(config.concurrency, int) else config.concurrency
         self.timeout = timeout
-        self.active: dict[str, Call | Fanout | None] = {}
-        self.results = StepResults()
         self.replans: list[Replan] = []
-        self.planning = 0
-        self.stopping = False
-        self._started = 0
         self.deadline = self.outer_deadline = math.inf
         self.replan_lock = anyio.Lock() if config.planner is not None else None
         self.failure: Failure | None = None
-        self._without_output: set[str] = set()
         self._threads: anyio.CapacityLimiter | None = None
         self.thread = 0
         self.endings: list[Ending] = []
@@ -171,6 +154,7 @@ class Run:
         self.workers = workers_of(loop)
         self.now = clock_of(loop)
         self.started = self.ended = self.now()
+        self.results = StepResults(started=self.started)
         if not self.hooks:
             return workflow_result(self, await self._execute())
         async with AsyncExitStack() as stack:
@@ -199,10 +183,10 @@ class Run:
             if self.shared and self.schedule.unended:
                 self.workers.hold()  # all that is ready may have to wait for a slot of other runs
             if self.timeout is None and self.account.budget is None:
-                await self.workers.run(self._go_on, self._stop)
+                await self.workers.run(self.go_on, self._stop)
             else:
                 with anyio.CancelScope(deadline=self._set_deadline()):
-                    await self.workers.run(self._go_on, self._stop)
+                    await self.workers.run(self.go_on, self._stop)
         except BaseException:
             self._close(WorkflowStatus.CANCELLED)
             raise
@@ -239,14 +223,10 @@ class Run:
                         self.emitter = Emitter(self.run_id, (), self.redactor)
                     self.emitter.warnings.append(": ".join(("end of run", *sanitize_exception(error, self.redactor))))
 
-    def _go_on(self) -> None:
-        self._started = 0
-        self.pump()
-
     def _stop(self) -> None:
         self.stopping = True
 
-    async def _work(self, scope: anyio.CancelScope, unit: Unit, index: int) -> None:
+    async def work(self, scope: anyio.CancelScope, unit: Unit, index: int) -> None:
         """The main loop: run a unit, record how it ended, go on with the next one that is ready, or end.
 
         `index` is the position of the item if the unit is a foreach.
@@ -270,7 +250,7 @@ class Run:
                             self._complete(call)
                         else:
                             await self._settle(call, slot)
-                    if (following := self._next_for(slot) or await self._rest(slot)) is None:
+                    if (following := self.next_for(slot) or await self.rest(slot)) is None:
                         return
                     unit, index = following
                     rounds += 1
@@ -282,95 +262,6 @@ class Run:
             finally:
                 slot.give_up()
 
-    def pump(self) -> None:
-        """Start what is ready, as far as there are slots; the rest of what is very much when others had the loop."""
-        while self.schedule.waiting and not self.stopping:
-            if self._started >= _STARTS_AT_ONCE:
-                return self.workers.wake()
-            if self.limiter is not None and not self.limiter.take(self):
-                return
-            if not self._start_next():
-                self._put_back()
-                return
-
-    def slot_granted(self) -> None:
-        """The shared limiter gave this run a slot that it had waited for."""
-        if self.stopping or not self._start_next():
-            self._put_back()
-        else:
-            self.pump()
-
-    def release_slot(self) -> None:
-        """Give a slot back and start what may start."""
-        self._put_back()
-        self.pump()
-
-    def _put_back(self) -> None:
-        if self.limiter is not None:
-            self.limiter.release()
-
-    def _start_next(self) -> bool:
-        """Use a slot that was taken. False if nothing is ready after all."""
-        following = self._take()
-        if following is None:
-            return False
-        unit, index = following
-        if isinstance(unit, Resume):
-            unit.granted.set()
-        else:
-            self._start(unit, index)
-        return True
-
-    def _start(self, unit: Unit, index: int) -> None:
-        """Give a unit to a worker, a new one if none rests."""
-        self._started += 1
-        if (resting := self.workers.resting()) is None:
-            self.workers.start(self._work, unit, index, name=unit.node.name, context=self.context.copy())
-            return
-        future, slot = resting
-        slot.held = True
-        future.set_result((unit, index))
-
-    async def _rest(self, slot: Slot) -> tuple[Unit, int] | None:
-        """Wait until something is ready, without a slot. None for a worker that should end."""
-        slot.give_up()
-        future = self.workers.rest(slot) if slot.clean and not self.stopping else None
-        return None if future is None else await future
-
-    def _next_for(self, slot: Slot) -> tuple[Unit, int] | None:
-        """The unit with which a worker goes on, keeping its slot; the rest is started beside it.
-
-        None also for a worker whose slot is gone, or in whose context variables a step left something.
-        """
-        if not (slot.held and slot.clean):
-            slot.give_up()
-            self.pump()
-            return None
-        if self.stopping or (self.shared and self.limiter is not None and self.limiter.wanted_before(self)):
-            return None
-        following = self._take()
-        if following is not None and isinstance(following[0], Resume):
-            slot.held = False
-            following[0].granted.set()
-            following = None
-        if self.schedule.waiting:
-            self.pump()
-        return following
-
-    def _take(self) -> tuple[Unit, int] | None:
-        """The next unit, and the position of the item if it is a foreach."""
-        while (unit := self.schedule.take()) is not None:
-            if isinstance(unit, Node):
-                if not self.planning and not (self._without_output and self._skip_for_want(unit)):
-                    self.active[unit.name] = None  # handed out: from here on a re-plan leaves it alone
-                    return unit, -1
-            elif isinstance(unit, Fanout):
-                if not unit.stopped:
-                    return unit, unit.claim()
-            elif not (isinstance(unit, Resume) and unit.abandoned):
-                return unit, -1
-        return None
-
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
             if (tell := self.emitter.tell[StepStart]) is None:
@@ -379,7 +270,7 @@ class Run:
                 tell(node.name, INFO, {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]})
         call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
-            call.bound(node.total_timeout, "step", node.step.budget)
+            call.bound(node.step.total_timeout, "step", node.step.budget)
         return call
 
     async def _settle(self, call: Call, slot: Slot) -> None:
@@ -389,10 +280,10 @@ class Run:
 
     def _complete(self, call: Call) -> None:
         """Record a step that completed at its first attempt, as nearly all do."""
-        name, started = call.node.name, call.started
-        duration_ms = (call.ended - started) * 1000
-        self.results.record_first_success(name, call.output, (started - self.started) * 1000, duration_ms)
+        name = call.node.name
+        self.results.record_first_success(name, call.output, call.started, call.ended)
         if self.hooks:
+            duration_ms = (call.ended - call.started) * 1000
             announce_completed(self, name, duration_ms, 1, duration_ms, call.shown)
         self._leave(name)
 
@@ -443,18 +334,14 @@ class Run:
         """Record how a step ended; what waited only for it becomes ready."""
         self.results.record(result)
         if result.status is not StepStatus.COMPLETED:
-            self._without_output.add(result.name)
+            self.without_output.add(result.name)
         self._leave(result.name)
 
     def _leave(self, name: str) -> None:
         self.active.pop(name, None)
         self.schedule.record(name)
         if self.shared:
-            self._note_end()
-
-    def _note_end(self) -> None:
-        if self.shared and not self.schedule.unended:
-            self.workers.release()
+            self.note_end()
 
     def abort(self, failure: Failure) -> None:
         """End the run: cancel what is running; what has not run is skipped."""
@@ -470,13 +357,8 @@ class Run:
         self.reschedule()
 
     def reschedule(self) -> None:
-        """Work out anew what is ready: nothing that became ready while a planner was asked has been started."""
-        waiting = [unit for unit in self.schedule.drain() if not isinstance(unit, Node)]
-        ended = [name for name in self.results if name in self.graph.index]
-        self.schedule = Schedule(self.graph, ended=ended, begun=self.active)
-        for unit in waiting:
-            self.schedule.push(unit)
-        self._note_end()
+        """Work out anew what is ready."""
+        self.restart(self.graph, self.results)
 
     def commit(self, node: Node, output: JSONValue, size: int, written: dict[str, JSONValue] | None) -> None:
         """Store what a step produced: its output, and what it wrote; `size` is that of both together."""
@@ -492,9 +374,9 @@ class Run:
             self._threads = anyio.CapacityLimiter(math.inf if self.limiter else _MAX_THREADS)
         return self._threads
 
-    def _skip_for_want(self, node: Node) -> bool:
+    def skip_for_want(self, node: Node) -> bool:
         """Skip the step if it needs the output of one that has none."""
-        missing = node.required & self._without_output
+        missing = node.required & self.without_output
         if not missing:
             return False
         result = StepResult(

@@ -72,8 +72,7 @@ async def attempt(call: Call, number: int) -> bool:
     try:
         item = None if call.index is None else read_copy(call.item)
         context = StepContext(node.name, run.run_id, number, item, call.index, call.feedback)
-        if node.observed is None:
-            node.observed = set()
+        node.has_run = True
         OPEN[context] = call
         try:
             if node.is_plain and call.slot.clean and not run.entering:

@@ -6,25 +6,24 @@ import re
 from typing import Final, NamedTuple
 
 from kairos_async.security.keys import SENSITIVE_NUMBER_TOO, KeyMatcher
+from kairos_async.security.late import Late
 from kairos_async.security.runs import Span
 
-_MARK: Final = re.compile(rb"[:=%]")
-_OPERATOR: Final = re.compile(rb"(=>|:=|==?|:(?![:/])|%3[Dd])([ \t]{0,8}+)")
+_MARK: Final = Late(rb"[:=%]")
+_OPERATOR: Final = Late(rb"(=>|:=|==?|:(?![:/])|%3[Dd])([ \t]{0,8}+)")
 _KEY_CHARACTERS: Final = bytes(
     code if (chr(code).isalnum() and code < 128) or code in b"_.$-" else 32 for code in range(256)
 )
 _LONGEST_KEY: Final = 80
-_ELEMENT: Final = re.compile(rb"<([A-Za-z0-9_.-]{2,80}+)>([^<>]{1,4096}+)</")
-_OPTION: Final = re.compile(
-    rb"(?<![A-Za-z0-9-])--?([A-Za-z][A-Za-z0-9-]{2,60}+)[ \t]{1,4}+(?![-&|;<>])([^\s\"'`]{3,512}+)"
-)
-_QUOTE: Final = re.compile(rb"[bBrRuUfF]?(\\{0,3}+[\"'`])")
-_UNQUOTED: Final = re.compile(rb"[^\s\"'`&;<>\\]{1,4096}+")
-_SCHEME: Final = re.compile(
+_ELEMENT: Final = Late(rb"<([A-Za-z0-9_.-]{2,80}+)>([^<>]{1,4096}+)</")
+_OPTION: Final = Late(rb"(?<![A-Za-z0-9-])--?([A-Za-z][A-Za-z0-9-]{2,60}+)[ \t]{1,4}+(?![-&|;<>])([^\s\"'`]{3,512}+)")
+_QUOTE: Final = Late(rb"[bBrRuUfF]?(\\{0,3}+[\"'`])")
+_UNQUOTED: Final = Late(rb"[^\s\"'`&;<>\\]{1,4096}+")
+_SCHEME: Final = Late(
     rb"(?:basic|bearer|digest|token|apikey|negotiate|hmac|aws4-hmac-sha256)[ \t]{1,4}+", re.IGNORECASE
 )
-_NEXT_ASSIGNMENT: Final = re.compile(rb",[ \t]{0,4}+[\w.-]{1,64}+[=:]")
-_LINE_REST: Final = re.compile(rb"[^\r\n\"'`<>]{1,8192}+")
+_NEXT_ASSIGNMENT: Final = Late(rb",[ \t]{0,4}+[\w.-]{1,64}+[=:]")
+_LINE_REST: Final = Late(rb"[^\r\n\"'`<>]{1,8192}+")
 _FREE_TEXT: Final = frozenset(
     b"none null nil true false undefined yes no n/a tbd todo unset empty default required optional missing invalid "
     b"incorrect wrong expired failed failure denied rejected revoked ok valid present absent enabled disabled unknown "
@@ -33,21 +32,21 @@ _FREE_TEXT: Final = frozenset(
     b"hidden redacted masked removed omitted secret password token bearer basic example changeme".split()
 )
 """What stands there in prose, in lower case."""
-_TYPE: Final = re.compile(rb"(?:optional|union|list|dict|sequence|literal)\[.*", re.IGNORECASE)
+_TYPE: Final = Late(rb"(?:optional|union|list|dict|sequence|literal)\[.*", re.IGNORECASE)
 _ENDS: Final = b".,;:!?)"
 _PUNCTUATION: Final = rb"[.,;:!?)]*"
-_MASK: Final = re.compile(
+_MASK: Final = Late(
     rb"(?:[*xX\xb7.?_#-]{2,}+|<[^>]{0,80}>?|\$\{{0,2}[\w. ]{0,80}\}{0,2}|\{\{?[^}]{0,80}\}{0,2}|%[sdr(].*|your[-_ ].*"
     rb"|\[(?:redacted|hidden|masked|removed|filtered).*)" + _PUNCTUATION,
     re.IGNORECASE,
 )
 """What stands for a secret that is not shown: `****`, `<your key>`, `${KEY}`, `{{ key }}`, `%s`, `[REDACTED]`."""
-_CODE: Final = re.compile(
+_CODE: Final = Late(
     rb"[A-Za-z_][\w.]{0,120}+[(\[{].*|(?:self|os|settings|config|env|args|ctx|request|process|this)\.[\w.]+"
 )
 _WORD: Final = rb"(?:[A-Za-z_]?[a-z_]+(?:[A-Z][a-z]+)*|(?:[A-Z][a-z]+)+|[A-Z_]{1,24})"
-_WORDS_ONLY: Final = re.compile(_WORD + rb"(?:\." + _WORD + rb")*" + _PUNCTUATION)
-_NUMBER: Final = re.compile(rb"[-+]?[\d.,_]{1,15}[.,;:!?)%]*")
+_WORDS_ONLY: Final = Late(_WORD + rb"(?:\." + _WORD + rb")*" + _PUNCTUATION)
+_NUMBER: Final = Late(rb"[-+]?[\d.,_]{1,15}[.,;:!?)%]*")
 _LETTERS_AND_DIGITS: Final = frozenset(code for code in range(256) if chr(code).isalnum() or code in b"?!@#%^&*")
 _SHORTEST_VALUE: Final = 3
 _LONGEST_PLACEHOLDER: Final = 200
@@ -61,11 +60,13 @@ def assigned_spans(data: bytes, keys: KeyMatcher) -> list[Span]:
         _after_operators(data, keys, found)
     if 60 in data and b"</" in data:
         found.extend(
-            match.span(2) for match in _ELEMENT.finditer(data) if _level(match[1], keys) and _is_value(match[2])
+            match.span(2) for match in _ELEMENT.pattern.finditer(data) if _level(match[1], keys) and _is_value(match[2])
         )
     if 45 in data and (b"--" in data or b" -" in data):
         found.extend(
-            match.span(2) for match in _OPTION.finditer(data) if _level(match[1], keys) and _is_telling(match[2])
+            match.span(2)
+            for match in _OPTION.pattern.finditer(data)
+            if _level(match[1], keys) and _is_telling(match[2])
         )
     return found
 
@@ -82,7 +83,7 @@ class _Key(NamedTuple):
 def _after_operators(data: bytes, keys: KeyMatcher, found: list[Span]) -> None:
     done = 0
     # From the operators backwards: there are far fewer of them than of words that could be keys.
-    for mark in _MARK.finditer(data):
+    for mark in _MARK.pattern.finditer(data):
         place = mark.start()
         if place < done:
             continue
@@ -92,7 +93,7 @@ def _after_operators(data: bytes, keys: KeyMatcher, found: list[Span]) -> None:
         if len(name) < 2:
             continue
         level = _level(name, keys)
-        operator = _OPERATOR.match(data, place) if level else None
+        operator = _OPERATOR.pattern.match(data, place) if level else None
         if operator:
             opened_by = bare[-len(name) - 1 : -len(name)]
             span = _value(data, operator, _Key(name, level, len(bare) < len(before), opened_by))
@@ -108,7 +109,7 @@ def _level(name: bytes, keys: KeyMatcher) -> int:
 
 def _value(data: bytes, operator: re.Match[bytes], key: _Key) -> Span | None:
     start = operator.end()
-    quote = _QUOTE.match(data, start)
+    quote = _QUOTE.pattern.match(data, start)
     if quote:
         if quote[0] == key.opened_by and not key.is_quoted and not operator[2]:
             return None  # it closes the text that ends in the key, as in "Password:"
@@ -116,10 +117,10 @@ def _value(data: bytes, operator: re.Match[bytes], key: _Key) -> Span | None:
         return (quote.end(), end) if _is_value(data[quote.end() : end]) else None
     if operator[1] == b":" and b"cookie" in key.name.lower():
         return _line_rest(data, start)
-    scheme = _SCHEME.match(data, start)
+    scheme = _SCHEME.pattern.match(data, start)
     if scheme:
         start = scheme.end()
-    found = _UNQUOTED.match(data, start)
+    found = _UNQUOTED.pattern.match(data, start)
     if not found:
         return None
     end = _trimmed(data, start, found.end())
@@ -140,13 +141,13 @@ def _closing(data: bytes, start: int, quote: bytes) -> int:
 
 
 def _line_rest(data: bytes, start: int) -> Span | None:
-    rest = _LINE_REST.match(data, start) if data.find(b"=", start, start + _LONGEST_COOKIE_NAME) > 0 else None
+    rest = _LINE_REST.pattern.match(data, start) if data.find(b"=", start, start + _LONGEST_COOKIE_NAME) > 0 else None
     return rest.span() if rest and b"=" in rest[0] else None
 
 
 def _trimmed(data: bytes, start: int, end: int) -> int:
     """Return where an unquoted value ends: without the punctuation after it, and before `, key=`."""
-    following = _NEXT_ASSIGNMENT.search(data, start, end)
+    following = _NEXT_ASSIGNMENT.pattern.search(data, start, end)
     if following:
         end = following.start()
     while end > start and data[end - 1 : end] in b",.)]}:":
@@ -161,14 +162,14 @@ def _is_value(value: bytes) -> bool:
     value = value.strip()
     if not any(char in _LETTERS_AND_DIGITS for char in value):
         return False
-    if value.rstrip(_ENDS).lower() in _FREE_TEXT or _TYPE.fullmatch(value):
+    if value.rstrip(_ENDS).lower() in _FREE_TEXT or _TYPE.pattern.fullmatch(value):
         return False
-    return not (_MASK.fullmatch(value) or _CODE.fullmatch(value))
+    return not (_MASK.pattern.fullmatch(value) or _CODE.pattern.fullmatch(value))
 
 
 def _is_unquoted_value(value: bytes, key: _Key) -> bool:
     """Whether a value without quotes can be a secret: no number that counts, no name that repeats the key's."""
-    if _NUMBER.fullmatch(value) and key.level != SENSITIVE_NUMBER_TOO:
+    if _NUMBER.pattern.fullmatch(value) and key.level != SENSITIVE_NUMBER_TOO:
         return False
     # `token=token` and `token = self.user.token` are code.
     repeated = value.rpartition(b".")[2].strip(b"_").lower() == key.name.rpartition(b".")[2].strip(b"_").lower()
@@ -179,13 +180,13 @@ def _is_telling(value: bytes) -> bool:
     """Whether a value is one although it stands in prose: it has a digit, a symbol or odd capitals."""
     if len(value) < _SHORTEST_VALUE or not _is_value(value):
         return False
-    return not _WORDS_ONLY.fullmatch(value)
+    return not _WORDS_ONLY.pattern.fullmatch(value)
 
 
 def _stands_alone(data: bytes, value: bytes, end: int, key: _Key) -> bool:
     """Whether a value after a colon or a spaced `=` is a secret: it looks like one, or the line ends with it."""
     is_code = key.level == SENSITIVE_NUMBER_TOO
-    if _NUMBER.fullmatch(value):
+    if _NUMBER.pattern.fullmatch(value):
         return is_code and len(value) >= _SHORTEST_VALUE
     if _is_telling(value):
         return True

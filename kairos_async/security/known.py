@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
 from kairos_async.security.engine import encodable, matcher
+from kairos_async.security.late import Late
 from kairos_async.security.runs import Span
 
 REDACTED: Final = "[REDACTED]"
@@ -26,10 +27,10 @@ _COMMON_WORDS: Final = frozenset(
 )
 """Settings and placeholders that stand under sensitive keys (`auth: "required"`) and are no secrets."""
 
-_BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_=-]*+")
-_SCHEME: Final = re.compile(r"(?:bearer|basic|token|digest|apikey|bot)\s++(\S++)\s*+", re.IGNORECASE)
-_URL_PASSWORD: Final = re.compile(r"://[^\s/?#:@]{0,256}+:([^\s@]{1,256}+)@")
-_COOKIE_VALUE: Final = re.compile(r"(?<![^\s=;,])[^\s=;,]{1,128}+=([^\s;,]{16,4096}+)")
+_BASE64_RUN: Final = Late(r"[A-Za-z0-9+/_=-]*+")
+_SCHEME: Final = Late(r"(?:bearer|basic|token|digest|apikey|bot)\s++(\S++)\s*+", re.IGNORECASE)
+_URL_PASSWORD: Final = Late(r"://[^\s/?#:@]{0,256}+:([^\s@]{1,256}+)@")
+_COOKIE_VALUE: Final = Late(r"(?<![^\s=;,])[^\s=;,]{1,128}+=([^\s;,]{16,4096}+)")
 _LONG_LINE: Final = 16
 _LONGEST_FORM: Final = 4096
 """Characters. Longer values are remembered in pieces of this length, of which any copy is made too."""
@@ -171,12 +172,14 @@ def _places(text: str, form: str) -> Iterator[int]:
 def _credentials_inside(value: str) -> list[str]:
     """Return the parts of a header, URL, cookie or key file that are secret by themselves."""
     parts = []
-    if scheme := _SCHEME.fullmatch(value):
+    if scheme := _SCHEME.pattern.fullmatch(value):
         parts.append(scheme[1])
     if "://" in value and "@" in value:
-        parts.extend(password for found in _URL_PASSWORD.finditer(value) for password in (found[1], unquote(found[1])))
+        parts.extend(
+            password for found in _URL_PASSWORD.pattern.finditer(value) for password in (found[1], unquote(found[1]))
+        )
     if "=" in value:
-        parts.extend(found[1] for found in _COOKIE_VALUE.finditer(value))
+        parts.extend(found[1] for found in _COOKIE_VALUE.pattern.finditer(value))
     if "\n" in value:
         parts.extend(line for line in value.splitlines() if len(line.strip()) >= _LONG_LINE and "-----" not in line)
     return parts
@@ -227,7 +230,7 @@ def _base64_forms(value: str) -> set[str]:
 
 def _whole_run(text: str, inside: int) -> Span:
     """Return the run of base64 characters around a place."""
-    end = _BASE64_RUN.match(text, inside)
+    end = _BASE64_RUN.pattern.match(text, inside)
     start = inside
     while start > 0 and (text[start - 1].isalnum() or text[start - 1] in "+/_-="):
         start -= 1

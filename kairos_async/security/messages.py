@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from kairos_async._types import JSONValue
+from kairos_async.security.late import Late
 from kairos_async.security.plain import type_name
 
 LONGEST_MESSAGE: Final = 500
@@ -17,24 +18,24 @@ _LONGEST_READ: Final = 16_384
 _MOST_LINKED: Final = 8
 """Exceptions of a chain or group, after the first, that are told of."""
 
-_TRACEBACK: Final = re.compile(
+_TRACEBACK: Final = Late(
     r"Traceback \(most recent call last\):?"
     r"|\bFile \"[^\"\n]{0,500}\", line \d{1,9}(?:, in [\w<>.]{1,200})?(?:\n[ \t+|]{4,60}[^\n]{0,500}){0,3}"
 )
 """The heading, and each frame with the lines of source that follow it."""
-_PYDANTIC_INPUT: Final = re.compile(r"(\[type=\w{1,100})[^\n]{0,200}?(?=, input_type=\w{1,100}\])")
+_PYDANTIC_INPUT: Final = Late(r"(\[type=\w{1,100})[^\n]{0,200}?(?=, input_type=\w{1,100}\])")
 """Pydantic quotes what it refuses, shortened: `[type=int_type, input_value='...', input_type=str]`."""
-_FILE_URL: Final = re.compile(r"\bfile://[^\s'\"<>]{0,1000}")
-_QUOTED_PATH: Final = re.compile(r"(?<=['\"])(?:~?/|[A-Za-z]:\\{1,2}|\\\\)[^'\"\n]{1,1000}+(?=['\"])")
-_WINDOWS_PATH: Final = re.compile(
+_FILE_URL: Final = Late(r"\bfile://[^\s'\"<>]{0,1000}")
+_QUOTED_PATH: Final = Late(r"(?<=['\"])(?:~?/|[A-Za-z]:\\{1,2}|\\\\)[^'\"\n]{1,1000}+(?=['\"])")
+_WINDOWS_PATH: Final = Late(
     r"(?<![A-Za-z0-9])(?:[A-Za-z]:|\\\\[\w.$-]{1,100})\\{1,2}(?:[^\\/:*?\"<>|\r\n\t']{1,200}+\\{1,2}){0,60}"
 )
-_POSIX_PATH: Final = re.compile(
+_POSIX_PATH: Final = Late(
     r"(?<![\w/.:~])(?:~[\w.-]{0,60}+|\.{1,2})?/{1,2}(?:[^\s/'\":,;<>|()\[\]{}]{1,200}+/){1,60}+(?=[^\s/'\"])"
 )
-_RELATIVE_PATH: Final = re.compile(r"(?<![\w/.:@~=?&%-])(?:[\w.-]{1,100}+/){1,60}+(?=[\w-]{1,100}\.[A-Za-z]\w{0,4}\b)")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
-_SPACES: Final = re.compile(r" {2,}")
+_RELATIVE_PATH: Final = Late(r"(?<![\w/.:@~=?&%-])(?:[\w.-]{1,100}+/){1,60}+(?=[\w-]{1,100}\.[A-Za-z]\w{0,4}\b)")
+_CONTROL: Final = Late(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+_SPACES: Final = Late(r" {2,}")
 
 
 _UNREADABLE: Final = "(a message that cannot be read)"
@@ -81,9 +82,9 @@ def clean_text(text: str, cleaner: Cleaner, limit: int = LONGEST_MESSAGE) -> str
         kept, space, _ = text.rpartition(" ")
         text = f"{kept} ..." if space else "..."
     text = cleaner.text(text)
-    text = _PYDANTIC_INPUT.sub(r"\1", text)
-    text = _without_directories(_TRACEBACK.sub(" ", text))
-    text = _SPACES.sub(" ", _CONTROL.sub(" ", text)).strip()
+    text = _PYDANTIC_INPUT.pattern.sub(r"\1", text)
+    text = _without_directories(_TRACEBACK.pattern.sub(" ", text))
+    text = _SPACES.pattern.sub(" ", _CONTROL.pattern.sub(" ", text)).strip()
     text = cleaner.text(text)  # what stood on several lines now stands on one
     return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
 
@@ -91,12 +92,12 @@ def clean_text(text: str, cleaner: Cleaner, limit: int = LONGEST_MESSAGE) -> str
 def _without_directories(text: str) -> str:
     """Return the text with paths cut to their last part."""
     if "/" in text:
-        text = _FILE_URL.sub(_last_part, text)
+        text = _FILE_URL.pattern.sub(_last_part, text)
     if "/" in text or "\\" in text:
-        text = _QUOTED_PATH.sub(_last_part, text)
-        text = _WINDOWS_PATH.sub("", text)
-        text = _POSIX_PATH.sub("", text)
-        text = _RELATIVE_PATH.sub("", text)
+        text = _QUOTED_PATH.pattern.sub(_last_part, text)
+        text = _WINDOWS_PATH.pattern.sub("", text)
+        text = _POSIX_PATH.pattern.sub("", text)
+        text = _RELATIVE_PATH.pattern.sub("", text)
     return text
 
 

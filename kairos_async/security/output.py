@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Final
 
 from kairos_async._types import JSONValue
+from kairos_async.security.late import Late
 from kairos_async.security.vocabulary import INVISIBLE
 
-_CONTROL: Final = re.compile(f"[\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]")
+_CONTROL: Final = Late(f"[\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]")
 _KEPT_IN_LINES: Final = frozenset("\n\t")
-_ESCAPED: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))}
+_NOT_IN_LINES: Final = Late("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Line breaks that only some readers know, other control characters, and lone surrogates, which no file takes."""
-_FORMULA: Final = re.compile(f"\\A[\\s\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]*[=+\\-@＝＋－＠−\\t\\r|%]")
+_FORMULA: Final = Late(f"\\A[\\s\\x00-\\x1f\\x7f-\\x9f{INVISIBLE}]*[=+\\-@＝＋－＠−\\t\\r|%]")
 """What begins a formula, also behind characters that a reader may drop, such as a byte order mark."""
-_NUMBER: Final = re.compile(r"[+-]?\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
+_NUMBER: Final = Late(r"[+-]?\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,3})?")
 
 
 def terminal_text(text: str, *, lines: bool = False) -> str:
@@ -27,7 +27,9 @@ def terminal_text(text: str, *, lines: bool = False) -> str:
         text: from anywhere.
         lines: keep line feeds and tabs; otherwise the result is one line.
     """
-    return _CONTROL.sub(lambda found: found[0] if lines and found[0] in _KEPT_IN_LINES else _escaped(found[0]), text)
+    return _CONTROL.pattern.sub(
+        lambda found: found[0] if lines and found[0] in _KEPT_IN_LINES else _escaped(found[0]), text
+    )
 
 
 def _escaped(char: str) -> str:
@@ -44,7 +46,8 @@ def json_line(data: JSONValue) -> str:
     Raises:
         ValueError: a float is NaN or infinite, which JSON does not know.
     """
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _NOT_IN_LINES.pattern.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def csv_cell(value: JSONValue) -> str:
@@ -56,6 +59,6 @@ def csv_cell(value: JSONValue) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+    if _FORMULA.pattern.match(text) and not _NUMBER.pattern.fullmatch(text):
         return f"'{text}"
     return text

@@ -8,15 +8,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from kairos_async.exceptions import SecurityError
+from kairos_async.security.late import Late
 
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
-_CONTROL: Final = re.compile(
+_UNSAFE: Final = Late(r"[^A-Za-z0-9._-]")
+_CONTROL: Final = Late(
     "[\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ud800-\\udfff]"
 )
 """Also what is not seen, or turns the rest around, so that an ending in `.exe` is shown as one in `.pdf`."""
-_RESERVED: Final = re.compile(
-    r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$|clock\$)(?:\.|\Z)", re.IGNORECASE
-)
+_RESERVED: Final = Late(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$|clock\$)(?:\.|\Z)", re.IGNORECASE)
 _LONGEST_NAME: Final = 200
 """Characters. File systems allow 255 bytes; sinks add an ending of their own."""
 
@@ -37,10 +36,10 @@ def sanitize_path(name: str, base_dir: str | os.PathLike[str] | None = None) -> 
     Raises:
         SecurityError: no character is left, or the path leads out of `base_dir` through a symbolic link.
     """
-    safe = _UNSAFE.sub("_", str.__str__(name))[:_LONGEST_NAME].strip(".")
+    safe = _UNSAFE.pattern.sub("_", str.__str__(name))[:_LONGEST_NAME].strip(".")
     if not safe.strip("_"):
         raise SecurityError(f"No safe file name can be made of {name[:80]!r}: it has no letter, digit or '-' in it.")
-    if _RESERVED.match(safe):
+    if _RESERVED.pattern.match(safe):
         safe = f"_{safe}"
     return safe if base_dir is None else str(path_inside(safe, base_dir))
 
@@ -73,12 +72,12 @@ def _problem(text: str) -> str | None:
     windows = PureWindowsPath(text)
     parts = windows.parts
     checks = (
-        (_CONTROL.search(text), "has a NUL, another control character or an invisible one"),
+        (_CONTROL.pattern.search(text), "has a NUL, another control character or an invisible one"),
         (windows.drive or windows.root or PurePosixPath(text).is_absolute(), "is absolute"),
         (":" in text, "has a ':', which names a drive or a stream"),
         (".." in parts, "has a '..'"),
         (not parts, "is empty"),
-        (any(_RESERVED.match(part) for part in parts), "has a name that Windows reserves"),
+        (any(_RESERVED.pattern.match(part) for part in parts), "has a name that Windows reserves"),
         (any(part != part.rstrip(". ") for part in parts), "has a name that ends in a dot or space"),
         (text.startswith("~"), "begins with '~'"),
     )

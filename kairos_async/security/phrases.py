@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Final, NamedTuple
 
-TEMPLATE_TOKENS: Final = re.compile(
+from kairos_async.security.late import Late
+
+TEMPLATE_TOKENS: Final = Late(
     r"<\|[\w /.-]{1,40}\|>|<｜[\w▁ ]{1,40}｜>|\[/?inst\]|<</?sys>>|</?s>|<(?:start|end)_of_turn>|\[/?system_prompt\]"
     r"|<(?:bos|eos|pad|unk)>|\[/?(?:available_tools|tool_calls|tool_results)\]",
     re.IGNORECASE,
 )
 """Control tokens of the chat templates of ChatML, Llama, Mistral, Gemma, Phi, DeepSeek and Qwen models."""
 
-ROLE_MARKERS: Final = re.compile(
+ROLE_MARKERS: Final = Late(
     r"(?:^|\n)[ >*#\"'`\[(-]{0,8}(?:system|assistant|developer|user|human|ai|admin|tool|function|systeme?|sistema"
     r"|asistente|assistente|benutzer|utilisateur|usuario|система|пользователь|系统|系統|助手|用户|システム|ユーザー)"
     r"(?: (?:message|prompt|override|instruction|note))?[\])*\"'` ]{0,4}[:：]"
@@ -21,7 +22,7 @@ ROLE_MARKERS: Final = re.compile(
     r"|\"role\" ?: ?\"(?:system|assistant|developer|tool)\""
 )
 
-TOOL_CALLS: Final = re.compile(
+TOOL_CALLS: Final = Late(
     r"</?(?:tool_call|function_call|function_calls|invoke|tool_use|tools?)\b|\"(?:tool_calls|function_call|tool_use)\""
     r"|```tool_code|\baction input ?:"
 )
@@ -37,21 +38,16 @@ class _Phrases(NamedTuple):
     """Phrases of some languages: `pattern` is tried only on a text that has one of the `clues`."""
 
     clues: tuple[str, ...]
-    source: str
+    late: Late[str]
 
     @property
     def pattern(self) -> re.Pattern[str]:
-        """Compiled when it is first needed: all of them take 4 ms, which no import should wait for."""
-        return _compiled(self.source)
-
-
-@functools.cache
-def _compiled(source: str) -> re.Pattern[str]:
-    return re.compile(source)
+        """The compiled expression."""
+        return self.late.pattern
 
 
 def _phrases(clues: str, verbs: str, objects: str, between: str = _WITHIN) -> _Phrases:
-    return _Phrases(tuple(clues.split()), f"(?:{verbs}){between}(?:{objects})")
+    return _Phrases(tuple(clues.split()), Late(f"(?:{verbs}){between}(?:{objects})"))
 
 
 _IMPERATIVES: Final[tuple[_Phrases, ...]] = (
@@ -67,7 +63,7 @@ _IMPERATIVES: Final[tuple[_Phrases, ...]] = (
     ),
     _Phrases(
         ("you", "instruction", "anything now", "developer mode", "jailbreak"),
-        (
+        Late(
             r"\byou (?:are|must|will|should) now (?:act|be|become|behave|obey|answer|respond|in|a|an|the)\b"
             r"|\bfrom now on\b.{0,20}\byou\b|\bnew (?:system )?instructions?\b ?:|\bdo anything now\b"
             r"|\bdeveloper mode\b"

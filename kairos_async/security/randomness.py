@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from kairos_async.security.late import Late
 from kairos_async.security.runs import Span
 
 _LONGEST_TOKEN: Final = 512
@@ -16,8 +17,8 @@ KEY_WORDS: Final = (
     r"key|token|secret|passw|passphrase|credential|auth|bearer|\bpat\b|\bjwt\b|signature|private|login|\bapi\b|\bpwd\b"
 )
 """What stands near secrets, as a pattern without regard to case."""
-_NEAR: Final = re.compile(KEY_WORDS.encode(), re.IGNORECASE)
-_DIRECTLY_BEFORE: Final = re.compile(
+_NEAR: Final = Late(KEY_WORDS.encode(), re.IGNORECASE)
+_DIRECTLY_BEFORE: Final = Late(
     rb"(?:" + KEY_WORDS.encode() + rb")\w{0,12}[\"'`)\]]{0,3}"
     rb"(?:[ \t](?:provided|given|used|value|received|supplied|sent))?"
     rb"[ \t]{0,3}(?:is|was|of|=>|->|[:=,])?[ \t\"'`(\[\\]{0,4}\Z",
@@ -30,13 +31,13 @@ TELLING_HEADS: Final = frozenset(
     }
 )
 """Parts of a token before its random part that say what it is: `acme_live_...`."""
-_HEADS: Final = re.compile(rb"((?:[A-Za-z0-9]{1,8}[_+~-]){1,4})[A-Za-z0-9]{12}")
+_HEADS: Final = Late(rb"((?:[A-Za-z0-9]{1,8}[_+~-]){1,4})[A-Za-z0-9]{12}")
 """The short parts before the first long one."""
-_UUID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_HEX: Final = re.compile(rb"[0-9a-f]{16,128}|[0-9A-F]{16,128}")
-_PIECES: Final = re.compile(rb"[A-Za-z0-9]+")
-_TOKENS: Final = re.compile(rb"[A-Za-z0-9_+~-]{16,}+(?:={1,2}(?![A-Za-z0-9]))?")
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{40,512}+={0,2}")
+_UUID: Final = Late(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_HEX: Final = Late(rb"[0-9a-f]{16,128}|[0-9A-F]{16,128}")
+_PIECES: Final = Late(rb"[A-Za-z0-9]+")
+_TOKENS: Final = Late(rb"[A-Za-z0-9_+~-]{16,}+(?:={1,2}(?![A-Za-z0-9]))?")
+_BASE64: Final = Late(rb"[A-Za-z0-9+/]{40,512}+={0,2}")
 _MOST_SLASHES: Final = 0.08
 """The share of `/` up to which base64 is not taken for a path; in base64 one character in 64 is one."""
 _COMMON_PAIRS: Final = frozenset(
@@ -65,8 +66,8 @@ def random_spans(data: bytes, runs: list[Span]) -> list[Span]:
 
 
 def _tokens_of_run(data: bytes, start: int, end: int) -> list[Span]:
-    tokens = [match.span() for match in _TOKENS.finditer(data, start, end)]
-    coded = _BASE64.search(data, start, end)
+    tokens = [match.span() for match in _TOKENS.pattern.finditer(data, start, end)]
+    coded = _BASE64.pattern.search(data, start, end)
     if coded and 0 < coded[0].count(b"/") <= len(coded[0]) * _MOST_SLASHES:
         tokens.append(coded.span())
     return [(low, high) for low, high in tokens if _is_secret(data, low, high)]
@@ -74,18 +75,18 @@ def _tokens_of_run(data: bytes, start: int, end: int) -> list[Span]:
 
 def _is_secret(data: bytes, start: int, end: int) -> bool:
     token = data[start:end]
-    pieces = _PIECES.findall(token)
+    pieces = _PIECES.pattern.findall(token)
     if max(map(len, pieces), default=0) < _LONGEST_PIECE:
         return False
     before = data[max(0, start - _CONTEXT) : start].rpartition(b"\n")[2]
-    if _HEX.fullmatch(token) or _UUID.fullmatch(token):
+    if _HEX.pattern.fullmatch(token) or _UUID.pattern.fullmatch(token):
         # Hashes and ids stand near key words too; only what is introduced by one is a secret.
-        return bool(_DIRECTLY_BEFORE.search(before))
-    return bool(_NEAR.search(before) or _has_telling_head(token)) and looks_random(token)
+        return bool(_DIRECTLY_BEFORE.pattern.search(before))
+    return bool(_NEAR.pattern.search(before) or _has_telling_head(token)) and looks_random(token)
 
 
 def _has_telling_head(token: bytes) -> bool:
-    heads = _HEADS.match(token)
+    heads = _HEADS.pattern.match(token)
     return bool(heads and any(part in TELLING_HEADS for part in re.split(r"[_+~-]", heads[1].decode("ascii").lower())))
 
 

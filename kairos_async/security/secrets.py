@@ -16,6 +16,7 @@ from kairos_async.security.assignments import assigned_spans
 from kairos_async.security.engine import encodable
 from kairos_async.security.keys import KeyMatcher
 from kairos_async.security.known import REDACTED, KnownSecrets
+from kairos_async.security.late import Late
 from kairos_async.security.randomness import random_spans
 from kairos_async.security.runs import Span, long_runs
 from kairos_async.security.shapes import format_spans
@@ -23,14 +24,14 @@ from kairos_async.security.shapes import format_spans
 SHORTEST_TEXT: Final = 8
 """Characters. Shorter texts are searched for known values only."""
 _MOST_PASSES: Final = 4
-_MARK: Final = re.compile(re.escape(REDACTED))
-_PEM_BEGIN: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_MARK: Final = Late(re.escape(REDACTED))
+_PEM_BEGIN: Final = Late(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END: Final = b"-----END "
-_PEM_BODY: Final = re.compile(rb"(?:[A-Za-z0-9+/=\s:,.-]|\\[nr])*+")
-_USERINFO: Final = re.compile(rb"://([^\s/?#@\"'<>:]{0,256}+):([^\s/?#\"'<>]{1,512}+)")
-_USER_TOKEN: Final = re.compile(rb"://([A-Za-z0-9_-]{16,256}+)@")
-_BEARER: Final = re.compile(rb"\b(?:bearer|token)[ \t]{1,4}+([A-Za-z0-9._~+/-]{12,4096}+=*+)", re.IGNORECASE)
-_BASIC: Final = re.compile(rb"\bbasic[ \t]{1,4}+([A-Za-z0-9+/]{6,4096}+={0,2})", re.IGNORECASE)
+_PEM_BODY: Final = Late(rb"(?:[A-Za-z0-9+/=\s:,.-]|\\[nr])*+")
+_USERINFO: Final = Late(rb"://([^\s/?#@\"'<>:]{0,256}+):([^\s/?#\"'<>]{1,512}+)")
+_USER_TOKEN: Final = Late(rb"://([A-Za-z0-9_-]{16,256}+)@")
+_BEARER: Final = Late(rb"\b(?:bearer|token)[ \t]{1,4}+([A-Za-z0-9._~+/-]{12,4096}+=*+)", re.IGNORECASE)
+_BASIC: Final = Late(rb"\bbasic[ \t]{1,4}+([A-Za-z0-9+/]{6,4096}+={0,2})", re.IGNORECASE)
 
 
 def scrub(text: str, keys: KeyMatcher, known: KnownSecrets | None) -> str:
@@ -86,7 +87,7 @@ def _replace(text: str, spans: list[Span]) -> str:
 
 def _outside_marks(text: str, spans: list[Span]) -> list[Span]:
     """Return the places without those of earlier replacements; one that has part of a mark gets all of it."""
-    starts = [match.start() for match in _MARK.finditer(text)]
+    starts = [match.start() for match in _MARK.pattern.finditer(text)]
     kept = []
     for start, end in spans:
         first = bisect.bisect_right(starts, start - len(REDACTED))
@@ -102,11 +103,11 @@ def _outside_marks(text: str, spans: list[Span]) -> list[Span]:
 def url_spans(data: bytes) -> list[Span]:
     """Return the passwords in URLs, and user names that are tokens: `https://<token>@host`."""
     found: list[Span] = []
-    for match in _USERINFO.finditer(data):
+    for match in _USERINFO.pattern.finditer(data):
         at = match[2].rfind(b"@")
         if at > 0:
             found.append((match.start(2), match.start(2) + at))
-    for match in _USER_TOKEN.finditer(data):
+    for match in _USER_TOKEN.pattern.finditer(data):
         if any(48 <= code <= 57 for code in match[1]):
             found.append(match.span(1))
     return found
@@ -116,10 +117,10 @@ def header_spans(data: bytes) -> list[Span]:
     """Return the credentials after "Bearer" and "Basic"."""
     found = [
         match.span(1)
-        for match in _BEARER.finditer(data)
+        for match in _BEARER.pattern.finditer(data)
         if any(48 <= code <= 57 for code in match[1]) and not match[1].isdigit()
     ]
-    found.extend(match.span(1) for match in _BASIC.finditer(data) if _is_user_and_password(match[1]))
+    found.extend(match.span(1) for match in _BASIC.pattern.finditer(data) if _is_user_and_password(match[1]))
     return found
 
 
@@ -133,10 +134,10 @@ def _is_user_and_password(coded: bytes) -> bool:
 def pem_spans(data: bytes) -> list[Span]:
     """Return the bodies of private keys, up to their end line or as far as they go."""
     found: list[Span] = []
-    for match in _PEM_BEGIN.finditer(data):
+    for match in _PEM_BEGIN.pattern.finditer(data):
         if found and match.start() < found[-1][1]:
             continue
-        body = _PEM_BODY.match(data, match.end())
+        body = _PEM_BODY.pattern.match(data, match.end())
         stop = body.end() if body else match.end()
         end = data.find(_PEM_END, match.end(), stop)
         found.append((match.end(), stop if end < 0 else end))

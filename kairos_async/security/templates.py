@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +10,7 @@ from typing_extensions import TypeAliasType
 
 from kairos_async._types import JSONValue
 from kairos_async.exceptions import ConfigError, SecurityError
+from kairos_async.security.late import Late
 from kairos_async.security.untrusted import UntrustedText, fenced
 
 PromptValue = TypeAliasType(
@@ -18,7 +18,7 @@ PromptValue = TypeAliasType(
 )
 """What a placeholder may stand for: text, JSON data, untrusted text by itself or in lists and dicts."""
 
-_PIECE: Final = re.compile(r"\{\{|\}\}|\{([A-Za-z0-9_-]{1,200})\}|[{}]")
+_PIECE: Final = Late(r"\{\{|\}\}|\{([A-Za-z0-9_-]{1,200})\}|[{}]")
 
 
 class Template:
@@ -80,7 +80,7 @@ def _parse(text: str) -> list[str]:
     parts: list[str] = []
     literal: list[str] = []
     end = 0
-    for piece in _PIECE.finditer(text):
+    for piece in _PIECE.pattern.finditer(text):
         literal.append(text[end : piece.start()])
         end = piece.end()
         if piece[1] is not None:

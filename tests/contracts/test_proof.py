@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from kairos_async import validators as v
-from kairos_async.contracts import Contract, LLMJudge, Proven, Refuted, Schema, Unknown, all_of, compile_contract, prove
+from kairos_async.contracts import Contract, LLMJudge, Proven, Refuted, Schema, Unknown, all_of, compile_contract
+from kairos_async.contracts.proof import prove
 from kairos_async.exceptions import ValidationError
 from tests.contracts.strategies import PAIRS, SCHEMAS, schemas
 

@@ -75,6 +75,16 @@ def test_a_later_write_of_the_same_writer_keeps_the_older_ones_of_others() -> No
     assert store.read("k", below("a", "b")) == 3
 
 
+def test_an_output_under_the_name_of_an_older_key_leaves_that_to_those_who_could_read_it() -> None:
+    """A planner can add a step with the name of a key that another step has written."""
+    store = StateStore()
+    store.commit("a", {"b": "a's"}, 3)
+    store.commit_output("b", "b's", 3)
+    assert store.read("b", below("a")) == "a's"
+    assert store.read("b", below("a", "b")) == store.snapshot()["b"] == "b's"
+    assert store.read("b", below("c")) is MISSING
+
+
 def test_a_refused_commit_leaves_every_version_as_it_was() -> None:
     """What it would have replaced is not filed as older either."""
     store = StateStore({"k": "input"}, StateLimits(total_bytes=100))
