@@ -90,6 +90,19 @@ class SchemaMap:
             spot = below
         return Place(field, spot.declared, spot.nodes)
 
+    def has_unions(self) -> bool:
+        """Whether anything in the contract has alternatives, besides null."""
+        waiting: list[object] = [self._root]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Mapping):
+                if len(_union_of(part)) > 1:
+                    return True
+                waiting.extend(part.values())
+            elif isinstance(part, list):
+                waiting.extend(part)
+        return False
+
     def _made(self, spot: _Spot, token: str | int, tagged: bool) -> _Spot:
         """The place below; where a contract contains itself again and again, the one above, so that there is an end."""
         below: list[Node]
