@@ -152,9 +152,8 @@ def test_every_format_is_linear_on_its_own_beginning() -> None:
 )
 def test_public_functions_are_linear_on_their_worst_input(work: Callable[[Any], object]) -> None:
     """The whole of each function, with all its rules, on the unit that is slowest for it."""
-    slowest = sorted(UNITS, key=lambda unit: seconds(work, repeated(unit, SMALL)))[-2:]
-    for unit in slowest:
-        assert_linear(repr(unit), work, of_length(unit))
+    slowest = max(UNITS, key=lambda unit: seconds(work, repeated(unit, SMALL)))
+    assert_linear(repr(slowest), work, of_length(slowest))
 
 
 def test_templates_are_linear() -> None:
