@@ -2,9 +2,9 @@
 
     python -m benchmarks.redaction [--rounds N] [--steps N] [--json FILE] [--save]
 
-Every step returns about 1 KB, which goes into the event of its completion and, by a `RunLogger` that shows everything,
-into a `JSONLinesSink`. Both sides alternate in one process, and the ratio of a round is that of two CPU times taken one
-after the other.
+Every step returns about 1 KB, of one of seven kinds, which goes into the event of its completion and, by a `RunLogger`
+that shows everything, into a `JSONLinesSink`. Both sides alternate in one process, and the ratio of a round is that of
+two CPU times taken one after the other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pydoc_data.topics import topics
 from typing import Any, Final
 
 from benchmarks.report import Spread, add_outputs, environment, keep, table
@@ -30,6 +31,8 @@ TARGET: Final = 1.15
 SENTENCE: Final = (
     "The third competitor raised its prices in spring and lost a few of its smaller customers to the first. "
 )
+PAGES: Final = "\n".join(topics.values())
+"""Python's own documentation: of each step's text something that no other step has said."""
 
 PAYLOADS: Final[dict[str, Callable[[int], JSONValue]]] = {
     "prose": lambda number: {"summary": (SENTENCE * 10)[:1000], "score": number / 7},
@@ -42,6 +45,7 @@ PAYLOADS: Final[dict[str, Callable[[int], JSONValue]]] = {
         "source": f"https://example.com/articles/2024/05/{number}?ref=feed",
         "at": "2024-05-01T12:00:00.000000+00:00",
     },
+    "a piece of documentation": lambda number: {"text": PAGES[number * 1000 : number * 1000 + 1000], "number": number},
     "JSON in a string": lambda number: {"body": json.dumps({f"field_{n}": f"value {n}" for n in range(40)})},
 }
 

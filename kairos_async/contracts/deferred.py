@@ -6,9 +6,9 @@ import enum
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from kairos_async._types import FieldError, JSONValue
+from kairos_async._types import JSONValue
 from kairos_async.contracts.contract import VALUE, Contract, CountLLMCall, JSONSchema
-from kairos_async.contracts.errors import arranged, field_error
+from kairos_async.contracts.errors import Wrong, arranged
 from kairos_async.contracts.functions import Broken, Deferred, DeferredCheck
 from kairos_async.contracts.paths import SchemaMap
 from kairos_async.contracts.plain import json_type
@@ -98,10 +98,10 @@ class RuledContract(Contract):
                 if found is not None:
                     yield path, part, found
 
-    def _error(self, path: tuple[str | int, ...], part: JSONValue, broken: Broken) -> FieldError:
-        return field_error(self._map.locate(path), broken.rule, broken.expected, json_type(part), broken.told)
+    def _error(self, path: tuple[str | int, ...], part: JSONValue, broken: Broken) -> Wrong:
+        return Wrong(self._map.locate(path), broken.rule, broken.expected, json_type(part), broken.told)
 
-    def _refuse(self, subject: str, broken: list[FieldError]) -> None:
+    def _refuse(self, subject: str, broken: list[Wrong]) -> None:
         if broken:
             raise ValidationError(subject, arranged(broken))
 

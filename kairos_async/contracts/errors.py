@@ -6,9 +6,11 @@ Pydantic reports and this table does not know becomes "invalid".
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import ErrorDetails
 
@@ -111,6 +113,9 @@ _TABLE: Final[dict[str, tuple[str, str]]] = {
 MOST_PLACES: Final = 100
 """How many places are shown of one broken rule."""
 
+_FLOOD: Final = 1_000
+"""Broken rules up to which all are looked at."""
+
 _INVALID: Final = ("invalid", "a value that the contract accepts")
 
 RULES: Final = frozenset(rule for rule, _ in _TABLE.values()) | {
@@ -119,24 +124,66 @@ RULES: Final = frozenset(rule for rule, _ in _TABLE.values()) | {
 """Every name that `FieldError.rule` can have."""
 
 
-def from_pydantic(details: Iterable[ErrorDetails], schema: SchemaMap) -> list[FieldError]:
+class Wrong(NamedTuple):
+    """A broken rule at a place, before there are words for it; `told`: see `functions.Broken`."""
+
+    place: Place
+    rule: str
+    expected: str
+    actual: str
+    told: str | None = None
+
+
+def from_pydantic(details: list[ErrorDetails], schema: SchemaMap) -> list[FieldError]:
     """The errors of a Pydantic `ValidationError`. `details` has the inputs, of which only the type is looked at."""
-    return arranged(_from_details(detail, schema) for detail in details)
+    more: Counter[tuple[str, str, str]] = Counter()
+    # What is left out of a flood must not change what feedback says. Where types have alternatives it could: those that
+    # are refused at one place are told together.
+    if len(details) > _FLOOD and not schema.has_unions():
+        details, more = _few_of_a_kind(details, schema)
+    return arranged((_from_details(detail, schema) for detail in details), more)
+
+
+def _few_of_a_kind(
+    details: list[ErrorDetails], schema: SchemaMap
+) -> tuple[list[ErrorDetails], Counter[tuple[str, str, str]]]:
+    """The first of those that break the same rule at places which differ in indices alone, and how many more there are.
+
+    That costs 1 us for each, where finding its place costs 5.
+    """
+    few: list[ErrorDetails] = []
+    others: dict[tuple[object, ...], ErrorDetails] = {}
+    counts: Counter[tuple[object, ...]] = Counter()
+    for detail in details:
+        # The items of a tuple have each a place of its own.
+        path = tuple([part if type(part) is str else min(part, MOST_PLACES) for part in detail["loc"]])
+        told = detail.get("ctx", {}) if detail["type"] == CUSTOM_ERROR else {}
+        kind = (detail["type"], path, told.get("rule"), told.get("expected"))
+        counts[kind] += 1
+        if counts[kind] <= MOST_PLACES:
+            few.append(detail)
+        else:
+            others[kind] = detail
+    more: Counter[tuple[str, str, str]] = Counter()
+    for other, detail in others.items():
+        more[_broken(_from_details(detail, schema))] += counts[other] - MOST_PLACES
+    return few, more
 
 
 def from_not_json(error: NotJSON, schema: SchemaMap) -> list[FieldError]:
     """The error of a value, or a part of one, that has no JSON form."""
     place = schema.locate(tuple(reversed(error.path)))
-    return [field_error(place, error.rule, error.expected, error.actual)]
+    return [_field_error(Wrong(place, error.rule, error.expected, error.actual))]
 
 
 def not_checkable(value: object) -> list[FieldError]:
     """The error of a value at which validation itself broke, such as one whose methods raise."""
-    return [field_error(Place("", "", ()), *_INVALID, json_type(value))]
+    return [_field_error(Wrong(Place("", "", ()), *_INVALID, json_type(value)))]
 
 
-def field_error(place: Place, rule: str, expected: str, actual: str, told: str | None = None) -> FieldError:
-    """The error with its sentence; `told` is what a custom rule said of this value, for people only."""
+def _field_error(wrong: Wrong) -> FieldError:
+    """The error with its sentence."""
+    place, rule, expected, actual, told = wrong
     subject = place.field or "the value"
     if rule == "required":
         message = f"{subject}: is missing, expected {expected}"
@@ -147,19 +194,21 @@ def field_error(place: Place, rule: str, expected: str, actual: str, told: str |
     return FieldError(place.field, place.declared, rule, expected, actual, message)
 
 
-def _from_details(detail: ErrorDetails, schema: SchemaMap) -> FieldError:
-    kind, context = detail["type"], detail.get("ctx", {})
-    loc = tuple(part for part in detail["loc"] if part != "[key]")
+def _from_details(detail: ErrorDetails, schema: SchemaMap) -> Wrong:
+    kind, loc = detail["type"], detail["loc"]
+    if "[key]" in loc:
+        loc = tuple(part for part in loc if part != "[key]")
     actual = json_type(detail["input"])
     place = schema.locate(loc, tagged=True)
     if kind == "missing":
-        return field_error(place, "required", described(place), "absent")
+        return Wrong(place, "required", described(place), "absent")
     if kind == "extra_forbidden":
-        return field_error(place, "unknown_key", known_keys(schema.locate(loc[:-1], tagged=True)), actual)
+        return Wrong(place, "unknown_key", known_keys(schema.locate(loc[:-1], tagged=True)), actual)
+    context = detail.get("ctx", {})
     if kind == CUSTOM_ERROR:
-        return field_error(place, context["rule"], context["expected"], actual, context["told"])
+        return Wrong(place, context["rule"], context["expected"], actual, context["told"])
     rule, expected = _TABLE.get(kind, _INVALID)
-    return field_error(place, rule, _filled(expected, context), actual)
+    return Wrong(place, rule, _filled(expected, context) if "{" in expected else expected, actual)
 
 
 def alternatives(values: Iterable[object]) -> str:
@@ -214,31 +263,50 @@ def _listed(value: JSONValue) -> list[JSONValue]:
     return value if isinstance(value, list) else []
 
 
-def arranged(errors: Iterable[FieldError]) -> list[FieldError]:
-    """Without duplicates, alternatives of a type joined, in an order that depends on the contract's words first."""
-    unique = {(e.declared, e.rule, e.expected, e.field): e for e in errors}
-    alternatives: dict[tuple[str, str], list[FieldError]] = {}
-    for error in unique.values():
-        if error.rule == "type":
-            alternatives.setdefault((error.declared, error.field), []).append(error)
-    joined = [_join_types(same) for same in alternatives.values()]
-    rest = [error for error in unique.values() if error.rule != "type"]
-    few: list[FieldError] = []
+def arranged(found: Iterable[Wrong], more: Mapping[tuple[str, str, str], int] | None = None) -> list[FieldError]:
+    """Without duplicates, alternatives of a type joined, in the order of the contract's words, then of the data.
+
+    Of each broken rule the first places are explained, and the last of these says how many more there are, together
+    with those in `more`: a sentence for each of 100,000 wrong items would keep the event loop for a second.
+    """
+    first: dict[tuple[str, str], Wrong] = {}
+    several: dict[tuple[str, str], list[Wrong]] = {}
+    for wrong in found:
+        where = wrong.place.declared, wrong.place.field
+        before = first.setdefault(where, wrong)
+        if before is not wrong:
+            several.setdefault(where, [before]).append(wrong)
     places: Counter[tuple[str, str, str]] = Counter()
-    for error in sorted([*joined, *rest], key=lambda e: (e.declared, e.rule, e.expected, e.field)):
-        broken = (error.declared, error.rule, error.expected)
-        places[broken] += 1
-        if places[broken] <= MOST_PLACES:
-            few.append(error)
-    return few
+    few: list[Wrong] = []
+    for where, alone in first.items():
+        for wrong in _joined(several[where]) if where in several else (alone,):
+            places[_broken(wrong)] += 1
+            if places[_broken(wrong)] <= MOST_PLACES:
+                few.append(wrong)
+    errors: list[FieldError] = []
+    places.update(more or {})
+    few.sort(key=_broken)
+    for broken, same in itertools.groupby(few, _broken):
+        errors += map(_field_error, same)
+        if (left := places[broken] - MOST_PLACES) > 0:
+            last = errors[-1]
+            errors[-1] = dataclasses.replace(last, message=f"{last.message} (and so at {left:,} more places)")
+    return errors
 
 
-def _join_types(errors: list[FieldError]) -> FieldError:
-    if len(errors) == 1:
-        return errors[0]
-    first = errors[0]
-    expected = " or ".join(dict.fromkeys(error.expected for error in errors))
-    return field_error(Place(first.field, first.declared, ()), "type", expected, first.actual)
+def _broken(wrong: Wrong) -> tuple[str, str, str]:
+    """The rule that is broken, in the contract's own words."""
+    return wrong.place.declared, wrong.rule, wrong.expected
+
+
+def _joined(together: list[Wrong]) -> list[Wrong]:
+    """The rules that are broken at one place, each once, and alternatives of a type as one."""
+    unique = {(wrong.rule, wrong.expected): wrong for wrong in together}
+    types = [wrong for wrong in unique.values() if wrong.rule == "type"]
+    if len(types) < 2:
+        return list(unique.values())
+    rest = [wrong for wrong in unique.values() if wrong.rule != "type"]
+    return [*rest, types[0]._replace(expected=" or ".join(wrong.expected for wrong in types))]
 
 
 def feedback(errors: Iterable[FieldError]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""From the errors of jsonschema-rs to `FieldError`. This module needs the extra `jsonschema`."""
+"""From the errors of jsonschema-rs to `Wrong`. This module needs the extra `jsonschema`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from jsonschema_rs import ValidationError as Refused
 
-from kairos_async._types import FieldError, JSONValue
-from kairos_async.contracts.errors import NOUNS, alternatives, field_error, known_keys
+from kairos_async._types import JSONValue
+from kairos_async.contracts.errors import NOUNS, Wrong, alternatives, known_keys
 from kairos_async.contracts.paths import SchemaMap
 from kairos_async.contracts.plain import json_type
 
@@ -37,22 +37,22 @@ _EXPECTED: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def translated(errors: Iterable[Refused], value: JSONValue, schema: SchemaMap) -> Iterator[FieldError]:
+def translated(errors: Iterable[Refused], value: JSONValue, schema: SchemaMap) -> Iterator[Wrong]:
     """The broken rules, in the words of other contracts; of a union, those of the branch that is closest."""
     for error in errors:
         kind, facts, path = error.kind.name, error.kind.as_dict(), list(error.instance_path)
         if kind in ("additionalProperties", "unevaluatedProperties"):
             allowed = known_keys(schema.locate(path))
             for key in facts["unexpected"]:
-                yield field_error(schema.locate([*path, key]), "unknown_key", allowed, "other")
+                yield Wrong(schema.locate([*path, key]), "unknown_key", allowed, "other")
         elif kind == "required":
             place = schema.locate([*path, facts["property"]])
-            yield field_error(place, "required", "a value", "absent")
+            yield Wrong(place, "required", "a value", "absent")
         elif kind in ("anyOf", "oneOf") and (fitting := _fitting(facts.get("context", []), path)):
             yield from translated(fitting, value, schema)
         else:
             rule, expected = _rule(kind, facts)
-            yield field_error(schema.locate(path), rule, expected, json_type(_at(value, path)))
+            yield Wrong(schema.locate(path), rule, expected, json_type(_at(value, path)))
 
 
 def _rule(kind: str, facts: Mapping[str, Any]) -> tuple[str, str]:

@@ -36,7 +36,7 @@ class _Spot:
     """A place in the contract. `ended`: beyond it depth and shape are the data's choice, and the path ends there.
 
     `is_union`: there are several alternatives; `items`: so many items have a place of their own; `leads`: the schemas
-    that say what is below.
+    that say what is below; `keys`: those that are declared.
     """
 
     declared: str
@@ -46,13 +46,15 @@ class _Spot:
     is_union: bool
     items: int
     leads: frozenset[int]
+    keys: frozenset[str]
 
 
 def _spot(declared: str, nodes: tuple[Node, ...], ended: bool, above: tuple[_Spot, ...]) -> _Spot:
     is_union = any(len(_union_of(node)) > 1 for node in nodes)
     items = max((len(_subschemas(node, "prefixItems")) for node in nodes), default=0)
     leads = frozenset(id(node) for node in nodes if not _LEADING.isdisjoint(node))
-    return _Spot(declared, nodes, ended, above, is_union, items, leads)
+    keys = frozenset(key for node in nodes for key in _declared_keys(node))
+    return _Spot(declared, nodes, ended, above, is_union, items, leads, keys)
 
 
 _LEADING: Final = frozenset({"properties", "items", "prefixItems", "additionalProperties", "patternProperties"})
@@ -80,13 +82,26 @@ class SchemaMap:
             elif isinstance(key, int):
                 token, field = key if 0 <= key < spot.items else spot.items, f"{field}[{key}]"
             else:
-                token = f".{key}" if any(_property(node, key) for node in spot.nodes) else ANY_KEY
+                token = f".{key}" if key in spot.keys else ANY_KEY
                 field = _join(field, _quoted(key))
             below = spot if spot.ended else self._below.get((spot, token))
             if below is None:
                 below = self._below[spot, token] = self._made(spot, token, tagged)
             spot = below
         return Place(field, spot.declared, spot.nodes)
+
+    def has_unions(self) -> bool:
+        """Whether anything in the contract has alternatives, besides null."""
+        waiting: list[object] = [self._root]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Mapping):
+                if len(_union_of(part)) > 1:
+                    return True
+                waiting.extend(part.values())
+            elif isinstance(part, list):
+                waiting.extend(part)
+        return False
 
     def _made(self, spot: _Spot, token: str | int, tagged: bool) -> _Spot:
         """The place below; where a contract contains itself again and again, the one above, so that there is an end."""
@@ -156,12 +171,18 @@ def _union_of(node: Node) -> list[Node]:
     return [branch for branch in _subschemas(node, "anyOf", "oneOf") if branch.get("type") != "null"]
 
 
-def _property(node: Node, key: str) -> list[Node]:
+def _declared_keys(node: Node) -> list[str]:
     properties, required = node.get("properties"), node.get("required")
+    named = list(properties) if isinstance(properties, Mapping) else []
+    return [*named, *(key for key in required if isinstance(key, str))] if isinstance(required, list) else named
+
+
+def _property(node: Node, key: str) -> list[Node]:
+    properties = node.get("properties")
     if isinstance(properties, Mapping) and key in properties:
         declared = properties[key]
         return [declared if isinstance(declared, Mapping) else {}]
-    return [{}] if isinstance(required, list) and key in required else []
+    return [{}] if key in _declared_keys(node) else []
 
 
 def _undeclared(node: Node) -> list[Node]:

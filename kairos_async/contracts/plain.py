@@ -30,6 +30,7 @@ _JSON_TYPES: Final[tuple[tuple[type, str], ...]] = (
     (list, "array"),
     (dict, "object"),
 )
+_BY_TYPE: Final = dict(_JSON_TYPES)
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _NEVER_DUMPED: Final = (bytes, bytearray, memoryview, set, frozenset)
@@ -49,10 +50,9 @@ class NotJSON(Exception):
 def json_type(value: object) -> str:
     """The JSON type of a value, or "other". Only `type(value)` is asked, never what the object says of itself."""
     kind = type(value)
-    for base, name in _JSON_TYPES:
-        if issubclass(kind, base):
-            return name
-    return "other"
+    if (exact := _BY_TYPE.get(kind)) is not None:
+        return exact
+    return next((name for base, name in _JSON_TYPES if issubclass(kind, base)), "other")
 
 
 def to_plain(value: object, *, convert: bool = True, finite: bool = True) -> JSONValue:

@@ -24,20 +24,16 @@ _SCHEME: Final = Late(
 )
 _NEXT_ASSIGNMENT: Final = Late(rb",[ \t]{0,4}+[\w.-]{1,64}+[=:]")
 _LINE_REST: Final = Late(rb"[^\r\n\"'`<>]{1,8192}+")
-_FREE_TEXT: Final = Late(
-    rb"""(?xi)
-    (?: none | null | nil | true | false | undefined | yes | no | n/a | tbd | todo | unset | empty | default | required
-      | optional | missing | invalid | incorrect | wrong | expired | failed | failure | denied | rejected | revoked | ok
-      | valid | present | absent | enabled | disabled | unknown | unauthorized | forbidden | accepted | changed
-      | updated | set | not | str | string | bytes | int | bool | any | object | text | secretstr | optional\[.*
-      | union\[.*
-      | list\[.* | dict\[.* | sequence\[.* | literal\[.* | must | should | is | was | has | cannot | can't | may | the
-      | a | an | your | my | this | that | to | for | from | in | of | and | or | with | please | enter | see | use
-      | hidden
-      | redacted | masked | removed | omitted | secret | password | token | bearer | basic | example | changeme
-    )[.,;:!?)]*
-    """
+_FREE_TEXT: Final = frozenset(
+    b"none null nil true false undefined yes no n/a tbd todo unset empty default required optional missing invalid "
+    b"incorrect wrong expired failed failure denied rejected revoked ok valid present absent enabled disabled unknown "
+    b"unauthorized forbidden accepted changed updated set not str string bytes int bool any object text secretstr must "
+    b"should is was has cannot can't may the a an your my this that to for from in of and or with please enter see use "
+    b"hidden redacted masked removed omitted secret password token bearer basic example changeme".split()
 )
+"""What stands there in prose, in lower case."""
+_TYPE: Final = Late(rb"(?:optional|union|list|dict|sequence|literal)\[.*", re.IGNORECASE)
+_ENDS: Final = b".,;:!?)"
 _PUNCTUATION: Final = rb"[.,;:!?)]*"
 _MASK: Final = Late(
     rb"(?:[*xX\xb7.?_#-]{2,}+|<[^>]{0,80}>?|\$\{{0,2}[\w. ]{0,80}\}{0,2}|\{\{?[^}]{0,80}\}{0,2}|%[sdr(].*|your[-_ ].*"
@@ -166,7 +162,9 @@ def _is_value(value: bytes) -> bool:
     value = value.strip()
     if not any(char in _LETTERS_AND_DIGITS for char in value):
         return False
-    return not (_FREE_TEXT.pattern.fullmatch(value) or _MASK.pattern.fullmatch(value) or _CODE.pattern.fullmatch(value))
+    if value.rstrip(_ENDS).lower() in _FREE_TEXT or _TYPE.pattern.fullmatch(value):
+        return False
+    return not (_MASK.pattern.fullmatch(value) or _CODE.pattern.fullmatch(value))
 
 
 def _is_unquoted_value(value: bytes, key: _Key) -> bool:

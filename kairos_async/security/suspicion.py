@@ -1,8 +1,8 @@
 r"""The first look at data and texts: whether any rule for keys or text could find something in it.
 
-A regular expression says so for all rules at once, and reads 1 KB in about 3 us; the rules themselves take ten to a
-hundred times as long and see only what it does not clear. What it clears, no rule would have touched: a test holds the
-two together.
+Regular expressions say so for all rules at once, and read 1 KB in 5 us, or in 10 if there are long words; the rules
+themselves take ten times as long and more, and see only what is not cleared. What is cleared, no rule would have
+touched: a test holds the two together.
 
 It reads JSON, in which the keys, pairs and name/value objects of a whole value are seen with its texts: encoding 1 KB
 takes 1 to 4 us, where a walk over its parts in Python takes up to 30. So a text has its escapes here, `\n` for a line
@@ -20,7 +20,7 @@ from kairos_async.security.engine import matcher
 from kairos_async.security.randomness import KEY_WORDS, TELLING_HEADS
 from kairos_async.security.secret_formats import SECRET_FORMATS
 from kairos_async.security.shapes import openings
-from kairos_async.security.vocabulary import COMPOUND_ENDINGS, NAME_FIELDS, VALUE_FIELDS, fold
+from kairos_async.security.vocabulary import NAME_FIELDS, VALUE_FIELDS, fold
 
 _LEET: Final = {"a": "[a4]", "e": "[e3]", "l": "[l1]", "o": "[o0]", "s": "[s5$]", "t": "[t7]"}
 """What the digits in `_readings` of a key may stand for (keys.py)."""
@@ -31,12 +31,11 @@ _CHAR: Final = r'(?:[^"\\]|\\.)'
 _CHAR_OF_LINE: Final = r'(?:[^"\\]|\\[^n])'
 _BLANK: Final = r"(?:[ \t]|\\t)"
 _NAME: Final = r"[A-Za-z0-9_.$-]*"
-_BETWEEN: Final = "[_.-]*"
+_BETWEEN: Final = "[_.$-]*"
 _BEFORE: Final = rf"(?:[^A-Za-z0-9]|{_LINE_END}|%[0-9A-F]{{2}})"
 _ODD: Final = r'(?:[^"\\A-Za-z0-9_.-]|\\.)'
 """In a key: what the patterns of names know nothing of, such as blanks and look-alike letters."""
 _RUN: Final = re.compile(r"[a-z0-9]{2,}")
-_FIRST_LETTERS: Final = 4
 _LAST_LETTERS: Final = 3
 
 
@@ -55,7 +54,7 @@ def json_filter(phrases: frozenset[str], globs: Collection[str], default: frozen
     own = phrases - default
     if not (own or globs):
         return in_any
-    matches = matcher(_assignments(own, globs))
+    matches = matcher(_any_of([_assignments(own, globs), _options(own, globs)]))
     return lambda data: in_any(data) or matches(data)
 
 
@@ -63,19 +62,24 @@ def json_filter(phrases: frozenset[str], globs: Collection[str], default: frozen
 def _default_filter(phrases: frozenset[str]) -> Filter:
     """Return the filter for these phrases and for all that is no assignment to a key.
 
-    It is not one automaton: one for names, which are told by their letters, and for tokens, which are told by their
-    length, has so many states that the engine gives up on building them, and takes 5 us for each character of program
-    code. Most data has no token; then the first automaton, which has all names, is all that reads it.
+    It is several automata. The engine builds the states of one when it meets them, and has room for some 3,000: one for
+    names, which are told by their letters, and for tokens, which are told by their length, has more, and once a process
+    has read a few megabytes of different texts, it takes 50 to 2,000 ns for each character, and not 2. For the same
+    reason nothing here counts, or remembers that something was there, beside a tree of names. Two automata read all
+    data, and two more those with a long word or an option.
     """
-    names = [_assignments(phrases), *_structures(), *_marks()]
-    first = matcher(_any_of([*names, _LONG_WORD]))
+    names = matcher(_any_of([_assignments(phrases), *_structures()]))
+    around = [_options(phrases), *_marks()]
+    others = matcher(_any_of([*around, _LONG_WORD]))
     later: list[Filter] = []
 
     def may_need_look(data: bytes) -> bool:
-        if not first(data):
+        if names(data):
+            return True
+        if not others(data):
             return False
-        if not later:  # compiling takes 20 ms
-            later.extend((matcher(_any_of(names)), matcher(_any_of(_tokens()))))
+        if not later:  # compiling takes 10 ms
+            later.extend((matcher(_any_of([*around, _openings()])), matcher(_any_of(_introduced()))))
         return later[0](data) or later[1](data)
 
     return may_need_look
@@ -103,13 +107,16 @@ def _marks() -> list[str]:
     ]
 
 
-def _tokens() -> list[str]:
-    """Return what a token begins with, or what stands before it on its line."""
-    templates = [template for secret_format in SECRET_FORMATS for template in secret_format.templates]
+def _openings() -> str:
+    """Return the pattern of how tokens of published formats begin."""
+    return openings((template for secret_format in SECRET_FORMATS for template in secret_format.templates), _BEFORE)
+
+
+def _introduced() -> list[str]:
+    """Return what stands before tokens of other formats on their line, or begins them."""
     near = KEY_WORDS.replace(r"\b", "")
     return [
-        openings(templates, _BEFORE),
-        # At any distance: counting it takes so many states that the engine gives up on building them.
+        # At any distance: counting it takes too many states.
         rf"(?i-u:{near}){_CHAR_OF_LINE}*[A-Za-z0-9_+~/-]{{16}}",
         rf"{_BEFORE}(?i-u:{'|'.join(sorted(TELLING_HEADS))})[_+~-](?:[A-Za-z0-9]{{1,8}}[_+~-]){{0,3}}[A-Za-z0-9]{{12}}",
     ]
@@ -120,7 +127,7 @@ def _structures() -> list[str]:
     value = rf'"(?:{"|".join(sorted(VALUE_FIELDS))})":'
     odd_name = rf'"(?:{"|".join(sorted(NAME_FIELDS))})":"{_CHAR}*{_ODD}'
     return [
-        rf'"{_CHAR}*{_ODD}{_CHAR}*":',
+        rf'{_ODD}[A-Za-z0-9_.-]*":',
         rf'\["{_CHAR}*{_ODD}{_CHAR}*","{_CHAR}*"\]',
         rf"{odd_name}.*{value}|{value}.*{odd_name}",
         r'"\*{10}"|[^\\]""',  # what a pydantic.SecretStr becomes
@@ -136,17 +143,21 @@ def key_filter(phrases: frozenset[str]) -> Callable[[str], bool]:
 
 
 def _assignments(phrases: Collection[str], globs: Collection[str] = ()) -> str:
-    """Return the pattern of names with one of these in them: as a key, before `=` or `:`, in a tag, as an option.
+    """Return the pattern of names with one of these in them: as a key, before `=` or `:`, in a tag.
 
     A name as a whole text is one too: it may be the first of a pair, or stand beside a value.
     """
-    ascii_only = sorted(phrase for phrase in phrases if phrase.isascii())
+    names = [*_names([phrase for phrase in phrases if phrase.isascii()])]
+    names += [f"(?i-u:{run}){_NAME}" for run in sorted({_literal(glob) for glob in globs})]
+    return rf"(?:{'|'.join(names)})(?:[\\\"'`\]]*{_BLANK}*(?:[:=]|%3[Dd])|>|\"[,}}])"
+
+
+def _options(phrases: Collection[str], globs: Collection[str] = ()) -> str:
+    """Return the pattern of options, `--api-key`, with how one of these ends in them."""
+    endings = {phrase[-_LAST_LETTERS:] for phrase in phrases if phrase.isascii()}
     runs = {_literal(glob) for glob in globs}
-    endings = {phrase[-_LAST_LETTERS:] for phrase in ascii_only}
-    names = [*_names(ascii_only), *(f"(?i-u:{run}){_NAME}" for run in sorted(runs))]
     inside = "|".join([*("-*".join(map(_leet, ending)) for ending in sorted(endings)), *sorted(runs)])
-    option = rf"(?:[^A-Za-z0-9-]|{_LINE_END})--?[A-Za-z0-9-]*(?i-u:{inside})[A-Za-z0-9-]*{_BLANK}"
-    return rf"(?:{'|'.join(names)})(?:[\\\"'`\]]*{_BLANK}*(?:[:=]|%3[Dd])|>|\"[,}}])|{option}"
+    return rf"(?:[^A-Za-z0-9-]|{_LINE_END})--?[A-Za-z0-9-]*(?i-u:{inside})[A-Za-z0-9-]*{_BLANK}"
 
 
 def _literal(glob: str) -> str:
@@ -156,46 +167,30 @@ def _literal(glob: str) -> str:
 
 
 def _names(phrases: Collection[str]) -> list[str]:
-    """Return the patterns of names of which a phrase is a word, or words.
+    """Return the patterns of names with a phrase in them, which no small letter follows: no "pin" in "shipping".
 
-    A word begins with a capital or after what is no letter, and is followed by no small letter: there is no "pin" in
-    "shipping". The endings of compounds need only the latter.
+    Half of the phrases are kinds of keys, of which the last letters are enough. That, and not to ask what stands before
+    a phrase, makes an automaton of few states; it stops at as many keys as an exact one.
     """
-    end = f"(?:[A-Z0-9_.$-]{_NAME})?"
-    # Half of the phrases are kinds of keys. Of these, what begins like one is enough: it halves the pattern.
     keys = {phrase for phrase in phrases if phrase.removesuffix("s").endswith("key")} - {"key", "keys"}
-    kinds = {phrase.removesuffix("s").removesuffix("key")[:_FIRST_LETTERS] for phrase in keys}
-    others = [phrase for phrase in phrases if phrase not in keys]
+    kinds = {phrase.removesuffix("s").removesuffix("key")[-_LAST_LETTERS:] for phrase in keys}
+    words = {*(f"{kind}{key}" for kind in kinds for key in ("key", "keys")), *(set(phrases) - keys)}
     found = [
-        (_starts(kinds), f"{_NAME}(?i-u:{_tree(['key', 'keys'])}){end}"),
-        (_starts([phrase for phrase in others if phrase[-1].isalpha()]), end),
-        (_starts([phrase for phrase in others if not phrase[-1].isalpha()]), _NAME),
-        ("|".join(f"(?i-u:{_tree([ending])})" for ending in COMPOUND_ENDINGS if ending in phrases), end),
+        ({word for word in words if word[-1].isalpha()}, f"(?:[A-Z0-9_.$-]{_NAME})?"),
+        ({word for word in words if not word[-1].isalpha()}, _NAME),
     ]
-    return [f"(?:{start}){rest}" for start, rest in found if start]
+    return [f"(?i-u:{_tree(some)}){rest}" for some, rest in found if some]
 
 
-def _starts(words: Collection[str]) -> str:
-    """Return the pattern of the words at the beginning of a word of a name."""
-    by_first: dict[str, list[str]] = {}
+def _tree(words: Collection[str], between: str = "") -> str:
+    """Return the pattern of the words, with separators between their letters; what begins alike is written once."""
+    follows: dict[str, set[str]] = {}
     for word in words:
-        by_first.setdefault(word[0], []).append(word[1:])
-    return "|".join(
-        (f"(?:(?:[^A-Za-z]|{_LINE_END}){_leet(first)}|{first.upper()})" if first.isalpha() else first)
-        + f"(?i-u:{_tree(rests)})"
-        for first, rests in sorted(by_first.items())
-    )
-
-
-def _tree(rests: Collection[str]) -> str:
-    """Return the pattern of these, each after a letter; what begins alike is written once."""
-    follows: dict[str, list[str]] = {}
-    for rest in rests:
-        if rest:
-            follows.setdefault(rest[0], []).append(rest[1:])
-    found = [_BETWEEN + _leet(char) + _tree(parts) for char, parts in sorted(follows.items())]
+        if word:
+            follows.setdefault(word[0], set()).add(word[1:])
+    found = [between + _leet(char) + _tree(rests, _BETWEEN) for char, rests in sorted(follows.items())]
     pattern = found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
-    return f"(?:{pattern})?" if "" in rests and found else pattern if found else ""
+    return f"(?:{pattern})?" if "" in words and found else pattern if found else ""
 
 
 def _leet(char: str) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
+
+from typing_extensions import TypeAliasType
 
 from kairos_async._types import JSONValue
 from kairos_async.exceptions import ConfigError, SecurityError
 from kairos_async.security.late import Late
 from kairos_async.security.untrusted import UntrustedText, fenced
+
+PromptValue = TypeAliasType(
+    "PromptValue", "JSONValue | UntrustedText | Sequence[PromptValue] | Mapping[str, PromptValue]"
+)
+"""What a placeholder may stand for: text, JSON data, untrusted text by itself or in lists and dicts."""
 
 _PIECE: Final = Late(r"\{\{|\}\}|\{([A-Za-z0-9_-]{1,200})\}|[{}]")
 
@@ -48,16 +55,18 @@ class Template:
                 "Write '{{' and '}}' for braces that are no placeholder."
             )
 
-    def render(self, values: Mapping[str, JSONValue | UntrustedText], *, delimiter: str | None = None) -> str:
+    def render(self, values: Mapping[str, PromptValue], *, delimiter: str | None = None) -> str:
         """Return the text with each placeholder replaced: strings as they are, untrusted text fenced, all else as JSON.
+
+        A list or dict with untrusted text anywhere in it is fenced as a whole.
 
         Args:
             values: by name; others than the template's are ignored.
             delimiter: of the run, for untrusted text; see `untrusted_delimiter`.
 
         Raises:
-            ConfigError: a value is missing.
-            SecurityError: a value is untrusted text and there is no delimiter to fence it.
+            ConfigError: a value is missing, or cannot be written as JSON.
+            SecurityError: a value has untrusted text and there is no delimiter to fence it.
         """
         self.check(values)
         parts = list(self._parts)
@@ -88,11 +97,32 @@ def _parse(text: str) -> list[str]:
     return [*parts, "".join(literal) + text[end:]]
 
 
-def _shown(name: str, value: JSONValue | UntrustedText, delimiter: str | None) -> str:
-    if isinstance(value, UntrustedText):
-        if delimiter is None:
-            raise SecurityError(
-                f"Placeholder {name!r} is untrusted text; give render() the run's delimiter to fence it."
-            )
-        return fenced(value, delimiter, label=name)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _shown(name: str, value: PromptValue, delimiter: str | None) -> str:
+    if isinstance(value, str):
+        return value
+    text = value if isinstance(value, UntrustedText) else _as_json(name, value)
+    if isinstance(text, str):
+        return text
+    if delimiter is None:
+        raise SecurityError(f"Placeholder {name!r} has untrusted text; give render() the run's delimiter to fence it.")
+    return fenced(text, delimiter, label=name)
+
+
+def _as_json(name: str, value: PromptValue) -> str | UntrustedText:
+    """Return the value as JSON, which is itself untrusted if untrusted text is anywhere in it."""
+    inside: list[UntrustedText] = []
+
+    def raw(part: object) -> str:
+        if not isinstance(part, UntrustedText):
+            raise TypeError
+        inside.append(part)
+        return part.raw
+
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=raw)
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError(
+            f"Placeholder {name!r} has a value that cannot be written as JSON. Values are strings, JSON data, and "
+            "untrusted text, by itself or in lists and dicts."
+        ) from None
+    return UntrustedText(text) if inside else text

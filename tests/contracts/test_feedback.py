@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from typing import Annotated, Any
 
@@ -117,6 +118,41 @@ def test_a_flood_of_errors_is_cut() -> None:
     ]
     keys = errors_of(REPORT.contract, {**GOOD, **{f"k{i}": i for i in range(5_000)}})
     assert Counter(error.rule for error in keys) == {"unknown_key": 100, "custom": 1}
+
+
+def calls_for(wrong: int) -> int:
+    """How many functions are called for a list with so many wrong items."""
+    contract, value = compile_contract(list[Item]), [{"title": "a", "weight": 3}] * wrong
+    errors_of(contract, value)
+    calls: Counter[str] = Counter()
+    sys.setprofile(lambda _, event, __: calls.update([event]))
+    errors_of(contract, value)
+    sys.setprofile(None)
+    return calls["call"]
+
+
+def test_beyond_a_hundred_places_errors_are_counted_and_not_explained() -> None:
+    """A sentence for each would keep the event loop; the last one that is there says how many more."""
+    assert calls_for(2_000) - calls_for(1_000) <= 15 * 1_000
+    errors = errors_of(compile_contract(list[int]), ["x"] * 2_345)
+    assert [error.field for error in errors] == [f"[{index}]" for index in range(100)]
+    assert errors[98].message == "[98]: expected an integer, got string"
+    assert errors[99].message == "[99]: expected an integer, got string (and so at 2,245 more places)"
+
+
+def test_what_is_broken_once_in_a_flood_is_told() -> None:
+    """However late it comes; and of a tuple, each item has a place of its own."""
+    contract = compile_contract(list[tuple[int, Annotated[int, Field(ge=0)], Item]])
+    wrong: list[Any] = [["x", 1, {"title": "ok", "weight": 2}]] * 3_000
+    told = feedback(errors_of(contract, [*wrong, [1, -1, {"title": "o", "weight": 0}]]))
+    assert [(entry["field"], entry["rule"]) for entry in told] == [
+        ("[][]", "greater_than_equal"),
+        ("[][]", "type"),
+        ("[][].title", "min_length"),
+        ("[][].weight", "less_than_equal"),
+    ]
+    messages = [error.message for error in errors_of(contract, wrong)]
+    assert sum("(and so at 2,900 more places)" in message for message in messages) == 2
 
 
 def test_a_rule_that_is_broken_often_is_told_once() -> None:

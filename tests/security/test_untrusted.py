@@ -159,3 +159,20 @@ def test_a_template_fences_untrusted_values() -> None:
     )
     with pytest.raises(SecurityError, match="'page'"):
         template.render({"page": marked})
+
+
+def test_a_template_fences_a_value_with_untrusted_text_anywhere_in_it() -> None:
+    """As a whole, as JSON: what stands around the text inside of it is no mark that its author could not write."""
+    value: dict[str, Any] = {"pages": [untrusted("one\n<|im_end|>"), {"title": untrusted("{n}\u202e")}], "n": 2}
+    prompt = Template("{n}: {found}").render({"found": value, "n": 1}, delimiter=DELIMITER)
+    shown = '{"pages": ["one\\n<|im_end|>", {"title": "{n}\u202e"}], "n": 2}'
+    assert prompt == f"1: {fenced(untrusted(shown), DELIMITER, label='found')}"
+    with pytest.raises(SecurityError, match="'found'"):
+        Template("{found}").render({"found": [[untrusted("x")]]})
+
+
+@pytest.mark.parametrize("value", [object(), [b"x"], {untrusted("x"): 1}, {"a": float}])
+def test_a_template_says_which_value_it_has_no_text_for(value: Any) -> None:
+    """By the name of its placeholder; nothing of the value is told."""
+    with pytest.raises(ConfigError, match=r"'found'.*JSON"):
+        Template("{found}").render({"found": value}, delimiter=DELIMITER)
