@@ -10,7 +10,7 @@ import anyio
 
 from kairos_async.engine.emit import Inbox
 from kairos_async.engine.tasks import native_loop, start_detached
-from kairos_async.events import Event, Hook
+from kairos_async.events import Event, Hook, event_of
 
 Execute: TypeAlias = Callable[[Hook], Awaitable[object]]
 """Runs a workflow with one more hook."""
@@ -42,10 +42,10 @@ async def stream_events(execute: Execute) -> AsyncGenerator[Event, None]:
 
     start_detached(run)  # an async generator must not hold a task group open across its yields (PEP 789)
     try:
-        while reader.inbox.events or not ended.is_set():
-            for event in reader.inbox.empty():
-                yield event
-            if not (reader.inbox.events or ended.is_set()):
+        while reader.inbox.facts or not ended.is_set():
+            for facts in reader.inbox.empty():
+                yield event_of(facts)
+            if not (reader.inbox.facts or ended.is_set()):
                 await reader.wait()
     finally:
         scope.cancel()
@@ -70,7 +70,7 @@ class _Reader:
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        self.inbox.take(event)
+        self.inbox.take(event.facts)
 
     @asynccontextmanager
     async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[_Reader]:
@@ -95,7 +95,7 @@ class _Reader:
             self._look()
 
     def _look(self) -> None:
-        count = len(self.inbox.events)
+        count = len(self.inbox.facts)
         if count == self._seen or count >= _MUCH:
             self.wake()
         else:

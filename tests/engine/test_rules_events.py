@@ -291,7 +291,7 @@ async def test_no_event_object_is_built_when_nobody_listens(monkeypatch: pytest.
         built.append(kind.__name__)
         return object.__new__(kind)
 
-    monkeypatch.setattr("kairos_async.engine.emit.new_event", counting)
+    monkeypatch.setattr("kairos_async.events.new_event", counting)
     steps = [
         Step("a", flaky(1), failure_policy=retrying(1, 0)),
         Step("b", returns(1), foreach="items", output_contract=int),
