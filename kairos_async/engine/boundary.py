@@ -46,21 +46,20 @@ def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int
     if not call.run.hooks:
         return contract.validate(data, subject)
     emitter = call.run.emitter
-    facts = _facts(call, contract, boundary, attempt)
-    # What `say` does, without its frame and for most loggers without a copy: 0.5 us of a check that takes 3.
+    # What `say` does, without its frame: 0.5 us of a check that takes 3.
     if (tell := emitter.tell[ValidationStart]) is None:
         emitter.pass_over()
     else:
-        tell(call.node.name, INFO, {**facts})
+        tell(call.node.name, INFO, _facts(call, contract, boundary, attempt))
     try:
         valid = contract.validate(data, subject)
     except ValidationError as error:
-        _tell_failure(call, facts, error)
+        _tell_failure(call, _facts(call, contract, boundary, attempt), error)
         raise
     if (tell := emitter.tell[ValidationComplete]) is None:
         emitter.pass_over()
     else:
-        tell(call.node.name, INFO, facts)
+        tell(call.node.name, INFO, _facts(call, contract, boundary, attempt))
     return valid
 
 
