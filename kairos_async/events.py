@@ -73,7 +73,7 @@ class _Event(_Kept):
         data: Mapping[str, JSONValue],
     ) -> None:
         moment = (timestamp - EPOCH) // timedelta(microseconds=1) * 1000
-        _set_facts(self, (type(self), run_id, sequence, moment, step_id, level, data))
+        set_facts(self, (type(self), run_id, sequence, moment, step_id, level, data))
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.run_id, self.sequence, self.timestamp, self.step_id, self.level, self.data)
@@ -93,7 +93,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 for _position, _name in enumerate(("run_id", "sequence", "timestamp", "step_id", "level", "data"), 1):
     setattr(_Event, _name, property(_timestamp) if _name == "timestamp" else _field(_position))
 
-_set_facts: Final = vars(_Kept)["facts"].__set__
+set_facts: Final = vars(_Kept)["facts"].__set__
+"""Gives an event its facts."""
 new_event: Callable[[type[Any]], Event] = object.__new__
 """Makes an event without its facts."""
 
@@ -101,7 +102,7 @@ new_event: Callable[[type[Any]], Event] = object.__new__
 def event_of(facts: Facts) -> Event:
     """The event that is made of these facts, in two thirds of the time that its type takes when it is called."""
     event = new_event(facts[0])
-    _set_facts(event, facts)
+    set_facts(event, facts)
     return event
 
 
