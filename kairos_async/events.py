@@ -196,6 +196,15 @@ class ValidationFail(_Event):
     event_type: ClassVar[Literal["validation_fail"]] = "validation_fail"
 
 
+def _copied(event: _Event) -> Mapping[str, JSONValue]:
+    """The data of a validation's events: the two of one validation have them in common, and who reads them a copy."""
+    return {**event.facts[6]}
+
+
+for _kind in (ValidationStart, ValidationComplete):
+    setattr(_kind, "data", property(_copied))  # noqa: B010 - to a checker it is a field
+
+
 class LLMCall(_Event):
     """A model was called by an adapter. data: provider, model, attempt, item (in a foreach), outcome, latency_ms, and
     usage (input_tokens, output_tokens, total_tokens) as far as the provider said it."""

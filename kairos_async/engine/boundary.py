@@ -49,11 +49,11 @@ def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int
     emitter = run.emitter
     tell = emitter.tell
     facts: dict[str, JSONValue] = {"contract": emitter.labels[contract.name], "boundary": boundary, "attempt": attempt}
-    # What `say` does, without its frame and for most loggers without a copy: 0.5 us of a check that takes 3.
+    # What `say` does, without its frame: 0.5 us of a check that takes 3. Both events have the same data, see `_copied`.
     if (start := tell[ValidationStart]) is None:
         emitter.pass_over()
     else:
-        start(node.name, INFO, facts.copy())
+        start(node.name, INFO, facts)
     try:
         valid = contract.validate(data, subject)
     except ValidationError as error:
@@ -74,7 +74,7 @@ async def check_async(call: Call, contract: Contract, data: Any, boundary: str, 
         return await contract.validate_async(data, subject, count_llm_call=count)
     label = call.run.emitter.labels[contract.name]
     facts: dict[str, JSONValue] = {"contract": label, "boundary": boundary, "attempt": attempt}
-    call.run.emitter.say(ValidationStart, call.node.name, INFO, {**facts})
+    call.run.emitter.say(ValidationStart, call.node.name, INFO, facts)
     try:
         valid = await contract.validate_async(data, subject, count_llm_call=count)
     except ValidationError as error:
