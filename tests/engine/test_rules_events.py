@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import typing
 from datetime import datetime, timedelta
+from typing import cast
 
 import anyio
 import pytest
@@ -213,6 +214,19 @@ async def test_a_hook_that_changes_an_event_changes_nothing_else() -> None:
     result = await run(Step("a", returns({"list": [1]})), Step("b", reads, depends_on=["a"]), hooks=[vandal, vandal])
     assert result.output == {"list": [1]}
     assert result.final_state == {"a": {"list": [1]}, "b": {"list": [1]}}
+
+
+async def test_the_events_of_one_validation_can_be_changed_apart() -> None:
+    """And neither is changed for the next hook."""
+    events = Events()
+
+    def vandal(event: Event) -> None:
+        if event.event_type.startswith("validation"):
+            cast(dict[str, object], event.data)["contract"] = "broken"
+
+    await run(Step("a", returns(1), output_contract=int), hooks=[vandal, events])
+    for event in (*events.of("validation_start"), *events.of("validation_complete")):
+        assert event.data == {"contract": "int", "boundary": "output", "attempt": 1}
 
 
 HOOK_ERRORS = [RuntimeError("full"), TypeError("wrong"), Exception(), SystemExit(3), asyncio.CancelledError()]
