@@ -197,7 +197,7 @@ class ValidationFail(_Event):
 
 
 def _copied(event: _Event) -> Mapping[str, JSONValue]:
-    """The data of a validation's events: the two of one validation have them in common, and who reads them a copy."""
+    """The data of a validation's events: those of one contract have them in common, and who reads them has a copy."""
     return {**event.facts[6]}
 
 

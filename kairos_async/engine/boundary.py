@@ -48,8 +48,8 @@ def check(call: Call, contract: Contract, data: Any, boundary: str, attempt: int
         return contract.validate(data, subject)
     emitter = run.emitter
     tell = emitter.tell
-    facts: dict[str, JSONValue] = {"contract": emitter.labels[contract.name], "boundary": boundary, "attempt": attempt}
-    # What `say` does, without its frame: 0.5 us of a check that takes 3. Both events have the same data, see `_copied`.
+    facts = emitter.validations[contract.name, boundary, attempt]
+    # What `say` does, without its frame: 0.5 us of a check that takes 3.
     if (start := tell[ValidationStart]) is None:
         emitter.pass_over()
     else:
@@ -72,8 +72,7 @@ async def check_async(call: Call, contract: Contract, data: Any, boundary: str, 
     count = partial(count_calls, call)
     if not call.run.hooks:
         return await contract.validate_async(data, subject, count_llm_call=count)
-    label = call.run.emitter.labels[contract.name]
-    facts: dict[str, JSONValue] = {"contract": label, "boundary": boundary, "attempt": attempt}
+    facts = call.run.emitter.validations[contract.name, boundary, attempt]
     call.run.emitter.say(ValidationStart, call.node.name, INFO, facts)
     try:
         valid = await contract.validate_async(data, subject, count_llm_call=count)

@@ -108,7 +108,8 @@ class Emitter:
     Attributes:
         tell: by type of event, what tells of one to the hooks that want it; None if none does: then `pass_over`.
         pass_over: counts an event that no hook wants.
-        labels: names from the user's code, such as a contract's, redacted: once a run.
+        validations: data of the events of a validation, by contract's name, boundary and attempt. All such events have
+            them in common (who reads an event gets a copy): a step keeps an object less, and a log packs them once.
         brakes: of the hooks that want to hold back the run when they cannot keep up, each with its inbox if it has one.
         outputs: whether a hook wants steps' outputs, which cost a copy and a redaction each.
         warnings: one line for each hook that raised.
@@ -117,7 +118,7 @@ class Emitter:
 
     __slots__ = (
         *("_hooks", "_inboxes", "_redactor", "_reported", "_run_id"),
-        *("brakes", "broken", "labels", "outputs", "pass_over", "tell", "warnings"),
+        *("brakes", "broken", "outputs", "pass_over", "tell", "validations", "warnings"),
     )
 
     def __init__(self, run_id: str, hooks: tuple[Hook, ...], redactor: Redactor) -> None:
@@ -127,7 +128,7 @@ class Emitter:
         self.pass_over = itertools.count(1).__next__
         self._reported: set[int] = set()
         self._inboxes: dict[int, Inbox] = {}
-        self.labels = _Once(redactor.text)
+        self.validations = _Once(self._validation)
         self.tell = _Once(self._teller)
         self.outputs = any(getattr(hook, "outputs", True) for hook in hooks)
         self.brakes: list[tuple[Inbox | None, Brake]] = []
@@ -238,6 +239,10 @@ class Emitter:
                     self._report(position, error)
 
         return tell
+
+    def _validation(self, key: tuple[str, str, int]) -> dict[str, JSONValue]:
+        contract, boundary, attempt = key
+        return {"contract": self._redactor.text(contract), "boundary": boundary, "attempt": attempt}
 
     def _shown(self, step: str | None) -> str | None:
         return None if step is None else self._redactor.name(step)
