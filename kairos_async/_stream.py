@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
@@ -9,14 +10,16 @@ from typing import Any, Final, TypeAlias
 import anyio
 
 from kairos_async.engine.emit import Inbox
-from kairos_async.engine.tasks import native_loop, start_detached
-from kairos_async.events import Event, Hook
+from kairos_async.engine.tasks import clock_of, native_loop, start_detached
+from kairos_async.events import Event, Hook, new_event, set_facts
 
 Execute: TypeAlias = Callable[[Hook], Awaitable[object]]
 """Runs a workflow with one more hook."""
 
 _MUCH: Final = 100
 """Events that wake the reader while more still come up."""
+_SOON: Final = 0.001
+"""Seconds after which the reader of a busy run is woken."""
 
 
 async def stream_events(execute: Execute) -> AsyncGenerator[Event, None]:
@@ -42,10 +45,12 @@ async def stream_events(execute: Execute) -> AsyncGenerator[Event, None]:
 
     start_detached(run)  # an async generator must not hold a task group open across its yields (PEP 789)
     try:
-        while reader.inbox.events or not ended.is_set():
-            for event in reader.inbox.empty():
+        while reader.inbox.facts or not ended.is_set():
+            for facts in reader.inbox.empty():
+                event = new_event(facts[0])  # what `event_of` does, without its frame: 0.1 us for each event
+                set_facts(event, facts)
                 yield event
-            if not (reader.inbox.events or ended.is_set()):
+            if not (reader.inbox.facts or ended.is_set()):
                 await reader.wait()
     finally:
         scope.cancel()
@@ -59,18 +64,21 @@ class _Reader:
     """The hook behind a stream. It wakes the consumer when events have come up and no more follow at once.
 
     To wake it for each event costs as much as a step of a busy run; an event that comes alone is there two turns of the
-    loop later, some 20 us.
+    loop later, some 20 us. When more follow, a timer takes over: to look in each turn costs 0.9 us of a step of 12.
+    Only on a loop with a clock of its own it goes on to look in each turn, because a virtual clock jumps to timers.
     """
 
     def __init__(self) -> None:
         self.inbox = Inbox(self._arrived)
         self._awake = anyio.Event()
         self._seen = 0
-        self._soon: Callable[..., Any] | None = getattr(native_loop(), "call_soon", None)
+        loop = native_loop()
+        self._soon: Callable[..., Any] | None = getattr(loop, "call_soon", None)
+        self._later: Callable[..., Any] | None = loop.call_later if clock_of(loop) is time.monotonic else None
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        self.inbox.take(event)
+        self.inbox.take(event.facts)
 
     @asynccontextmanager
     async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[_Reader]:
@@ -95,9 +103,11 @@ class _Reader:
             self._look()
 
     def _look(self) -> None:
-        count = len(self.inbox.events)
+        count = len(self.inbox.facts)
         if count == self._seen or count >= _MUCH:
             self.wake()
+        elif self._seen and self._later is not None:
+            self._later(_SOON, self._awake.set)
         else:
             self._seen = count
             assert self._soon is not None

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from kairos_async._types import JSONValue
 
@@ -30,15 +30,15 @@ INFO: Final = EventLevel.INFO
 """For those who tell of events: to look up a member of an enum takes 0.1 us."""
 
 
-Facts: TypeAlias = tuple[str, int, int, str | None, EventLevel, Mapping[str, JSONValue]]
-"""The fields of an event, in order; its moment in nanoseconds since 1970."""
+Facts: TypeAlias = tuple[type[Any], str, int, int, str | None, EventLevel, Mapping[str, JSONValue]]
+"""What an event is made of: its type, and its fields in order; its moment in nanoseconds since 1970."""
 
 
 class _Kept:
     """Where an event has its fields: in one tuple.
 
     With a slot for each, and the moment as a datetime from the start, making an event took 1.0 us; it takes 0.3. And
-    who writes many events, such as a log, takes the fields out in one go.
+    who writes many events, such as a log, goes by their facts, and needs no objects.
     """
 
     __slots__ = ("facts",)
@@ -73,7 +73,7 @@ class _Event(_Kept):
         data: Mapping[str, JSONValue],
     ) -> None:
         moment = (timestamp - EPOCH) // timedelta(microseconds=1) * 1000
-        set_facts(self, (run_id, sequence, moment, step_id, level, data))
+        set_facts(self, (type(self), run_id, sequence, moment, step_id, level, data))
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.run_id, self.sequence, self.timestamp, self.step_id, self.level, self.data)
@@ -84,17 +84,26 @@ def _field(position: int) -> property:
 
 
 def _timestamp(event: _Event) -> datetime:
-    return EPOCH + timedelta(microseconds=event.facts[2] // 1000)
+    return EPOCH + timedelta(microseconds=event.facts[3] // 1000)
 
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Set here because a dataclass would take them for the defaults of its fields.
-for _position, _name in enumerate(("run_id", "sequence", "timestamp", "step_id", "level", "data")):
+for _position, _name in enumerate(("run_id", "sequence", "timestamp", "step_id", "level", "data"), 1):
     setattr(_Event, _name, property(_timestamp) if _name == "timestamp" else _field(_position))
 
 set_facts: Final = vars(_Kept)["facts"].__set__
-"""Gives an event that `object.__new__` made its fields: so the engine makes events, in two thirds of the time."""
+"""Gives an event its facts."""
+new_event: Callable[[type[Any]], Event] = object.__new__
+"""Makes an event without its facts."""
+
+
+def event_of(facts: Facts) -> Event:
+    """The event that is made of these facts, in two thirds of the time that its type takes when it is called."""
+    event = new_event(facts[0])
+    set_facts(event, facts)
+    return event
 
 
 class WorkflowStart(_Event):
@@ -185,6 +194,15 @@ class ValidationFail(_Event):
 
     __slots__ = ()
     event_type: ClassVar[Literal["validation_fail"]] = "validation_fail"
+
+
+def _copied(event: _Event) -> Mapping[str, JSONValue]:
+    """The data of a validation's events: those of one contract have them in common, and who reads them has a copy."""
+    return {**event.facts[6]}
+
+
+for _kind in (ValidationStart, ValidationComplete):
+    setattr(_kind, "data", property(_copied))  # noqa: B010 - to a checker it is a field
 
 
 class LLMCall(_Event):

@@ -147,7 +147,7 @@ def test_a_client_that_asks_too_many_at_once_is_not_timed() -> None:
 def test_a_watched_run_is_compared_with_the_same_run_unwatched(tmp_path: Path) -> None:
     """Each way of watching sees the run to its end."""
     with (tmp_path / "console.txt").open("w+", encoding="utf-8") as console:
-        ways = (observe.UNWATCHED, *observe.TARGETS)
+        ways = (observe.UNWATCHED, *observe.WAYS)
         sides = {way: observe.watched(way, ours.to_workflow(chain(20)), {}, tmp_path, console) for way in ways}
         found = observe.ratios(asyncio.run(observe.measure(sides, 1)))
         console.seek(0)

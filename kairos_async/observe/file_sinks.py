@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pydantic_core
 
-from kairos_async.events import Event, WorkflowComplete
+from kairos_async.events import Event, Facts, WorkflowComplete
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.files import Existing, LogPath, LogWriteError, write
 from kairos_async.observe.lines import lines_of, with_dropped
@@ -78,11 +78,11 @@ class JSONLinesSink:
 
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write events of one run, which `dropped` others came before that nobody will see."""
-        self.emit_rendered([self.render(events)], dropped)
+        self.emit_rendered([self.render([event.facts for event in events])], dropped)
 
-    def render(self, events: Sequence[Event]) -> Rendered:
-        """Make the lines of events of one run. Any thread may call this."""
-        return Rendered.of(events, lines_of(events))
+    def render(self, found: Sequence[Facts]) -> Rendered:
+        """Make the lines of events of one run, by their facts. Any thread may call this."""
+        return Rendered.of(found, lines_of(found))
 
     def emit_rendered(self, pieces: Sequence[Rendered], dropped: int = 0) -> None:
         """Write such lines."""
@@ -160,5 +160,5 @@ class FileSink:
         log = log_of(run_id, events, dropped=dropped).to_dict()
         del log["events"]
         head = pydantic_core.to_json(log, inf_nan_mode="strings")
-        lines = b",\n".join(lines_of(events).encode().splitlines())
+        lines = b",\n".join(lines_of([event.facts for event in events]).encode().splitlines())
         self._path.replace(run_id, head[:-1] + b',"events":[\n' + lines + b"\n]}\n")

@@ -15,8 +15,8 @@ import anyio
 import anyio.lowlevel
 
 from kairos_async.engine.emit import Inbox
-from kairos_async.events import Event, WorkflowComplete
-from kairos_async.observe.piles import Piece, Pile, Portion, opened
+from kairos_async.events import Facts, WorkflowComplete
+from kairos_async.observe.piles import Piece, Pile, Portion, facts_in
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception
 
@@ -106,7 +106,7 @@ class Lane:
         self._redactor = redactor
         self._pending = Pile()
         self._before = self._after = 0  # dropped before the first of those pending, and after the last of them
-        self._final: Event | None = None  # the final event, if it found the queue full
+        self._final: Facts | None = None  # of the final event, if it found the queue full
         self._idle = False
         self._closing = False
         self._scope = anyio.CancelScope(shield=True)
@@ -118,33 +118,34 @@ class Lane:
         """How many events may still be queued."""
         return max(0, self._size - self._pending.count)
 
-    def offer(self, events: Sequence[Event], portion: Portion) -> None:
-        """Queue events, which are also the portion. Does not wait: whoever can should `drain()` before it goes on."""
+    def offer(self, found: Sequence[Facts], portion: Portion) -> None:
+        """Queue events; the portion is of the same facts. Does not wait: whoever can should `drain()` before it goes
+        on."""
         room = self.room
-        left = len(events) - room
+        left = len(found) - room
         if self.broken:
-            self.lost += len(events)
+            self.lost += len(found)
         elif self._wait or left <= 0:
-            self._queue(self._pending, events, portion)
+            self._queue(self._pending, found, portion)
         else:
-            self._queue(self._pending, events[:room])
-            if type(events[-1]) is WorkflowComplete:
-                self._final = events[-1]  # how a run ended is not dropped
+            self._queue(self._pending, found[:room])
+            if found[-1][0] is WorkflowComplete:
+                self._final = found[-1]  # how a run ended is not dropped
                 left -= 1
             self._after += left
             self.dropped += left
 
-    def _queue(self, pile: Pile, events: Sequence[Event], portion: Portion | None = None) -> None:
+    def _queue(self, pile: Pile, found: Sequence[Facts], portion: Portion | None = None) -> None:
         """Put events on a pile: rendered, if the sink can do that now, so that its thread has only to write."""
-        if not events:
+        if not found:
             return
         if self.target.render is None:
-            pile.add(portion or Portion(events, pack=False))
+            pile.add(portion or Portion(found, pack=False))
             return
         try:
-            pile.add(self.target.render(events))
+            pile.add(self.target.render(found))
         except Exception as error:
-            self.lost += len(events)
+            self.lost += len(found)
             self._note(error)
 
     def wake_if_idle(self) -> None:
@@ -241,7 +242,7 @@ class Lane:
                 dropped = 0
                 left -= outcome.count
                 self.lost += outcome.errors
-                rest = opened(pieces)[outcome.count :]
+                rest = facts_in(pieces)[outcome.count :]
                 pieces = [Portion(rest, pack=False)] if rest else []
         finally:
             self.lost += left

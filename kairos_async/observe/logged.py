@@ -6,7 +6,8 @@ import dataclasses
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, cast
 
 import anyio
@@ -14,15 +15,16 @@ import anyio.lowlevel
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.emit import Inbox
-from kairos_async.events import Event, StepComplete, WorkflowComplete
+from kairos_async.events import Event, Facts, StepComplete, WorkflowComplete, event_of
 from kairos_async.exceptions import ExecutionError
 from kairos_async.observe.lanes import Lane, wait_for
-from kairos_async.observe.piles import Pile, Portion, opened
+from kairos_async.observe.piles import Pile, Portion, facts_in
 from kairos_async.observe.runlog import RunLog, Tally
 from kairos_async.security import Redactor
 
 _PORTION: Final = 250
-"""Events that come up before they are looked at, in 0.1 ms; until then they are objects, see `Portion`."""
+"""Events that come up before they are looked at, in 0.1 ms; until then they are not packed, see `Portion`."""
+_kind: Final[Callable[[Facts], type[Any]]] = itemgetter(0)
 _FEW: Final = 1_000
 """Events of a run that are not worth packing."""
 
@@ -43,23 +45,23 @@ class Showing:
     outputs: bool
     redactor: Redactor | None
 
-    def of(self, events: list[Event], kinds: Counter[type[Any]], tally: Tally) -> list[Event]:
-        """The events as they are shown. Mostly that is the same list."""
+    def of(self, found: list[Facts], kinds: Counter[type[Any]], tally: Tally) -> list[Facts]:
+        """The facts of the events as they are shown. Mostly that is the same list."""
         if self.redactor is not None or not kinds.keys() <= self.kinds or (tally.outputs and not self.outputs):
-            return [self._one(event, tally) for event in events if type(event) in self.kinds]
+            return [self._one(facts, tally) for facts in found if facts[0] in self.kinds]
         if WorkflowComplete in kinds:
-            return [self._one(event, tally) if type(event) is WorkflowComplete else event for event in events]
-        return events
+            return [self._one(facts, tally) if facts[0] is WorkflowComplete else facts for facts in found]
+        return found
 
-    def _one(self, event: Event, tally: Tally) -> Event:
-        data = event.data
-        if type(event) is WorkflowComplete:
+    def _one(self, facts: Facts, tally: Tally) -> Facts:
+        *others, data = facts
+        if facts[0] is WorkflowComplete:
             data = {**data, "summary": tally.told()}
-        elif type(event) is StepComplete and not self.outputs and "output" in data:
+        elif facts[0] is StepComplete and not self.outputs and "output" in data:
             data = {key: value for key, value in data.items() if key != "output"}
         if self.redactor is not None:
             data = cast(dict[str, JSONValue], self.redactor.redact(data))
-        return event if data is event.data else dataclasses.replace(event, data=data)
+        return cast(Facts, (*others, data))
 
 
 class Logged:
@@ -75,7 +77,6 @@ class Logged:
         "_keep",
         "_lock",
         "_pile",
-        "_room",
         "_showing",
         "_tally",
         "_waits",
@@ -95,8 +96,8 @@ class Logged:
         self._showing = showing
         self._tally = Tally()
         self._lock = threading.Lock()
-        self._room = _PORTION
         self._waits = False
+        self._note_room()
 
     def open_lanes(self, lanes: Sequence[Lane], *, waits: bool) -> None:
         """Hand events to these lanes too; `waits` says whether the run is held back when one is full."""
@@ -106,8 +107,8 @@ class Logged:
 
     def take(self, event: Event) -> None:
         """Take one event from whoever calls the logger itself; the engine has the inbox."""
-        self.inbox.take(event)
-        if len(self.inbox.events) >= _PORTION:
+        self.inbox.take(event.facts)
+        if len(self.inbox.facts) >= _PORTION:
             self.collect()
 
     @property
@@ -118,11 +119,11 @@ class Logged:
     def collect(self) -> None:
         """Count what is in the inbox, keep it, and queue it for the sinks. Any thread may call this."""
         with self._lock:
-            events = self.inbox.empty()
-            if events:
-                kinds = Counter(map(type, events))
-                self._tally.add_all(events, kinds)
-                shown = self._showing.of(events, kinds, self._tally)
+            found = self.inbox.empty()
+            if found:
+                kinds = Counter(map(_kind, found))
+                self._tally.add_all(found, kinds)
+                shown = self._showing.of(found, kinds, self._tally)
                 self.shown += len(shown)
                 portion = Portion(shown, pack=self.shown > _FEW)
                 self._pile.add(portion)
@@ -140,13 +141,11 @@ class Logged:
         return taken
 
     def _note_room(self) -> None:
-        self._room = min([_PORTION, *(lane.room for lane in self.lanes)])
+        self.inbox.room = min([_PORTION, *(lane.room for lane in self.lanes)])
 
     @property
     def full(self) -> bool:
-        """Whether the run should wait for a sink. The engine asks before each step and each item."""
-        if len(self.inbox.events) < self._room:
-            return False
+        """Whether the run should wait for a sink. The engine asks when there is more in the inbox than its room."""
         self.collect()
         for lane in self.lanes:
             lane.wake_if_much()
@@ -167,7 +166,7 @@ class Logged:
         self.collect()
         with self._lock:
             portions = self._pile.portions()
-        events = opened(portions)[-self._keep :]
+        events = [event_of(facts) for facts in facts_in(portions)[-self._keep :]]
         return RunLog(
             run_id=self.run_id,
             workflow_name=self._tally.workflow,

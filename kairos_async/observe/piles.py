@@ -5,46 +5,38 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-from kairos_async.events import Event, Facts, WorkflowComplete, set_facts
-
-_new: Final[Callable[[type[Any]], Event]] = object.__new__
-_facts: Final[Callable[[Event], Facts]] = attrgetter("facts")
+from kairos_async.events import Facts, WorkflowComplete
 
 
 class Portion:
-    """Some events, as they are or packed into one string of bytes.
+    """The facts of some events, as they are or packed into one string of bytes.
 
-    Python's garbage collector looks at every object that is kept, again and again, and an event is three of them: in a
-    run of 10,000 steps it took 10 us a step, and packing takes 1.5. A few events are not worth it.
+    Python's garbage collector looks at every object that is kept, again and again, and these are two or three an event:
+    in a run of 10,000 steps it took 10 us a step, and packing takes 1.5. A few events are not worth it.
     """
 
-    __slots__ = ("_events", "_packed", "count")
+    __slots__ = ("_facts", "_packed", "count")
 
-    def __init__(self, events: Sequence[Event], *, pack: bool) -> None:
-        self.count = len(events)
-        self._events: Sequence[Event] = events
+    def __init__(self, found: Sequence[Facts], *, pack: bool) -> None:
+        self.count = len(found)
+        self._facts: Sequence[Facts] = found
         self._packed = b""
         if pack:
             try:
-                self._packed = pickle.dumps((list(map(type, events)), list(map(_facts, events))), 5)
+                self._packed = pickle.dumps(found, 5)
             except Exception:  # data of somebody who calls the logger with events of their own: then not packed
                 return
-            self._events = ()
+            self._facts = ()
 
-    def open(self) -> Sequence[Event]:
-        """The events."""
+    def open(self) -> Sequence[Facts]:
+        """The facts."""
         if not self._packed:
-            return self._events
-        events = []
-        for kind, facts in zip(*pickle.loads(self._packed), strict=True):
-            event = _new(kind)
-            set_facts(event, facts)
-            events.append(event)
-        return events
+            return self._facts
+        found: list[Facts] = pickle.loads(self._packed)
+        return found
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,9 +49,9 @@ class Rendered:
     final: bool
 
     @classmethod
-    def of(cls, events: Sequence[Event], content: str) -> Rendered:
-        """The content, made of these events."""
-        return cls(events[0].run_id, content, len(events), type(events[-1]) is WorkflowComplete)
+    def of(cls, found: Sequence[Facts], content: str) -> Rendered:
+        """The content, made of the events with these facts."""
+        return cls(found[0][1], content, len(found), found[-1][0] is WorkflowComplete)
 
 
 Piece: TypeAlias = Portion | Rendered
@@ -101,6 +93,6 @@ class Pile:
         return list(self._portions)
 
 
-def opened(pieces: Iterable[Piece]) -> list[Event]:
-    """All the events that are not rendered."""
-    return [event for piece in pieces if isinstance(piece, Portion) for event in piece.open()]
+def facts_in(pieces: Iterable[Piece]) -> list[Facts]:
+    """Those of all the events that are not rendered."""
+    return [facts for piece in pieces if isinstance(piece, Portion) for facts in piece.open()]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from kairos_async._types import JSONValue
 from kairos_async.events import (
     Event,
+    Facts,
     ItemComplete,
     ItemFail,
     LLMCall,
@@ -136,23 +137,25 @@ class Tally:
         self.durations_ms: dict[str, float] = {}
         self.outputs = False
 
-    def add_all(self, events: Iterable[Event], kinds: Mapping[type[Any], int]) -> None:
-        """Count the events, of which there are so many of each kind."""
+    def add_all(self, found: Iterable[Facts], kinds: Mapping[type[Any], int]) -> None:
+        """Count the events of which these are the facts, so many of each kind."""
         for kind, number in kinds.items():
             if counted := _COUNTED.get(kind):
                 self.counts[counted] += number
-        noted, timed, durations = _NOTED, _TIMED, self.durations_ms
-        for event in events:
-            kind = type(event)
-            if kind in timed:
-                _, _, _, step, _, data = event.facts
+        # Two loops, because all that most events need is to be passed over: half the time of one with both questions.
+        if not _NOTED.keys().isdisjoint(kinds):
+            for kind, *_, data in found:
+                if kind in _NOTED:
+                    _NOTED[kind](self, data)
+        timed, durations = _TIMED, self.durations_ms
+        for facts in found:
+            if facts[0] in timed:
+                _, _, _, _, step, _, data = facts
                 if step is not None:
                     took = data.get("duration_ms")
                     durations[step] = took if type(took) is float else _number(data, "duration_ms")
                 if "output" in data:
                     self.outputs = True
-            elif kind in noted:
-                noted[kind](self, event)
 
     def summary(self) -> RunSummary:
         """The counts so far."""
@@ -162,27 +165,27 @@ class Tally:
         """The counts so far, for the final event of a log."""
         return dict(self.counts)
 
-    def note_start(self, event: Event) -> None:
+    def note_start(self, data: Mapping[str, Any]) -> None:
         """Take over what the first event tells of the run."""
-        self.workflow = str(event.data.get("workflow", ""))
-        self.counts["steps"] = _number(event.data, "steps")
+        self.workflow = str(data.get("workflow", ""))
+        self.counts["steps"] = _number(data, "steps")
 
-    def note_call(self, event: Event) -> None:
+    def note_call(self, data: Mapping[str, Any]) -> None:
         """Add up what a model call used."""
-        usage = event.data.get("usage")
+        usage = data.get("usage")
         if not isinstance(usage, dict):
             return
         for name in ("input_tokens", "output_tokens", "total_tokens", "estimated_cost_usd"):
             self.counts[name] += _number(usage, name)
 
-    def note_end(self, event: Event) -> None:
+    def note_end(self, data: Mapping[str, Any]) -> None:
         """Take over what the final event tells of the run."""
-        status = event.data.get("status")
+        status = data.get("status")
         self.status = WorkflowStatus(status) if status in _ENDS else WorkflowStatus.FAILED
-        self.counts["duration_ms"] = _number(event.data, "duration_ms")
-        self.counts["llm_calls"] = _number(event.data, "llm_calls")
+        self.counts["duration_ms"] = _number(data, "duration_ms")
+        self.counts["llm_calls"] = _number(data, "llm_calls")
         # A log that shows few events tells here what the others came to.
-        told = event.data.get("summary")
+        told = data.get("summary")
         if isinstance(told, dict):
             self.counts.update({name: _number(told, name) for name in COUNTS if name in told})
 
@@ -207,7 +210,7 @@ _COUNTED: Final[dict[type, str]] = {
 }
 """Event types that are counted one by one, and the field of `RunSummary` that counts them."""
 
-_NOTED: Final[dict[type, Callable[[Tally, Event], None]]] = {
+_NOTED: Final[dict[type, Callable[[Tally, Mapping[str, Any]], None]]] = {
     WorkflowStart: Tally.note_start,
     LLMCall: Tally.note_call,
     WorkflowComplete: Tally.note_end,
@@ -232,7 +235,7 @@ def log_of(run_id: str, events: Iterable[Event], *, dropped: int = 0, unread: in
     """The log that these events of one run make."""
     kept = tuple(events)
     tally = Tally()
-    tally.add_all(kept, Counter(map(type, kept)))
+    tally.add_all([event.facts for event in kept], Counter(map(type, kept)))
     return RunLog(
         run_id=run_id,
         workflow_name=tally.workflow,

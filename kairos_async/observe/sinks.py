@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from kairos_async.events import Event, EventLevel, WorkflowComplete, WorkflowStart
+from kairos_async.events import Event, EventLevel, Facts, WorkflowComplete, WorkflowStart
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.piles import Rendered
 from kairos_async.observe.wording import SHOWN
@@ -63,26 +63,26 @@ class ConsoleSink:
 
     def emit_many(self, events: Sequence[Event], dropped: int = 0) -> None:
         """Write a line for each event of a run, and one for those that were dropped before them."""
-        self.emit_rendered([self.render(events)], dropped)
+        self.emit_rendered([self.render([event.facts for event in events])], dropped)
 
-    def render(self, events: Sequence[Event]) -> Rendered:
-        """Make the lines of events of one run. Any thread may call this."""
+    def render(self, found: Sequence[Facts]) -> Rendered:
+        """Make the lines of events of one run, by their facts. Any thread may call this."""
         stream = self._stream or sys.stderr
         color = wants_color(stream) if self._color is None else self._color
-        run_id = events[0].run_id
-        if type(events[0]) is WorkflowStart:
+        kind, run_id, *_ = found[0]
+        if kind is WorkflowStart:
             self._runs.add(run_id)
         prefix = f"{run_id[:8]}  " if len(self._runs) > 1 else ""
-        text = _lines(events, prefix, color)
-        controls = (3 if color else 1) * len(events)
+        text = _lines(found, prefix, color)
+        controls = (3 if color else 1) * len(found)
         if not text.isascii() or len(text) - len(text.encode().translate(None, _CONTROLS)) != controls:
             # Some data has more than plain text: rarely, so events need not be looked at one by one.
             encoding = getattr(stream, "encoding", None) or "utf-8"
-            text = _lines(events, prefix, color, terminal_text)
+            text = _lines(found, prefix, color, terminal_text)
             text = text.encode(encoding, "backslashreplace").decode(encoding)
-        if type(events[-1]) is WorkflowComplete:
+        if found[-1][0] is WorkflowComplete:
             self._runs.discard(run_id)
-        return Rendered.of(events, text)
+        return Rendered.of(found, text)
 
     def emit_rendered(self, pieces: Sequence[Rendered], dropped: int = 0) -> None:
         """Write such lines, and one for those that were dropped before them."""
@@ -98,17 +98,16 @@ class ConsoleSink:
         """Do nothing: the stream belongs to others."""
 
 
-def _lines(events: Sequence[Event], prefix: str, color: bool, clean: Callable[[str], str] | None = None) -> str:
+def _lines(found: Sequence[Facts], prefix: str, color: bool, clean: Callable[[str], str] | None = None) -> str:
     lines = []
     words, after = (_COLORED, _RESET) if color else (_PLAIN, "")
     clock, until = "", 0
-    for event in events:
-        _, _, moment, step, _, data = event.facts
+    for kind, _, _, moment, step, _, data in found:
         if moment >= until or moment < until - _MILLISECOND:
             until = moment - moment % _MILLISECOND + _MILLISECOND
             second, milli = divmod(moment // _MILLISECOND, 1_000)
             clock = f"{prefix}{_time_of_day(second)}.{milli:03d}  "
-        word, say = words[type(event)]
+        word, say = words[kind]
         subject, text = say(step or "", data)
         if clean is not None:
             subject, text = clean(subject), clean(text)

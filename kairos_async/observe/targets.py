@@ -13,9 +13,9 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from kairos_async.events import Event
+from kairos_async.events import Event, Facts, event_of
 from kairos_async.exceptions import ConfigError
-from kairos_async.observe.piles import Piece, Rendered, opened
+from kairos_async.observe.piles import Piece, Rendered, facts_in
 
 
 @runtime_checkable
@@ -108,7 +108,7 @@ class Target:
             raise ConfigError(f"Sink {sink!r} has no method `emit`, and is not callable.")
         self._sink: Any = sink
         self._emit: Callable[[Event], Any] = emit if callable(emit) else sink  # type: ignore[assignment]
-        self.render: Callable[[Sequence[Event]], Rendered] | None = getattr(sink, "render", None)
+        self.render: Callable[[Sequence[Facts]], Rendered] | None = getattr(sink, "render", None)
         self._emit_many: Callable[[Sequence[Event], int], Any] | None = getattr(sink, "emit_many", None)
         self.on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class Target:
             count = sum(piece.count for piece in pieces)
             await self._call(self._sink.emit_rendered, (pieces, dropped), outcome, count)
             return
-        events = opened(pieces)
+        events = [event_of(facts) for facts in facts_in(pieces)]
         if self._emit_many is not None:
             await self._call(self._emit_many, (events, dropped), outcome, len(events))
         elif self.on_loop:

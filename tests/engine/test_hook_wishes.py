@@ -56,7 +56,7 @@ async def test_what_no_hook_wants_is_not_built(monkeypatch: pytest.MonkeyPatch) 
         built.append(kind)
         return object.__new__(kind)
 
-    monkeypatch.setattr("kairos_async.engine.emit.new_event", counting)
+    monkeypatch.setattr("kairos_async.events.new_event", counting)
 
     async def act(ctx: StepContext) -> None:
         context.report(ctx, LLMCall, EventLevel.INFO, {"model": "m"})

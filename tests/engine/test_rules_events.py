@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import typing
 from datetime import datetime, timedelta
+from typing import cast
 
 import anyio
 import pytest
@@ -215,6 +216,19 @@ async def test_a_hook_that_changes_an_event_changes_nothing_else() -> None:
     assert result.final_state == {"a": {"list": [1]}, "b": {"list": [1]}}
 
 
+async def test_the_events_of_one_validation_can_be_changed_apart() -> None:
+    """And neither is changed for the next hook."""
+    events = Events()
+
+    def vandal(event: Event) -> None:
+        if event.event_type.startswith("validation"):
+            cast(dict[str, object], event.data)["contract"] = "broken"
+
+    await run(Step("a", returns(1), output_contract=int), hooks=[vandal, events])
+    for event in (*events.of("validation_start"), *events.of("validation_complete")):
+        assert event.data == {"contract": "int", "boundary": "output", "attempt": 1}
+
+
 HOOK_ERRORS = [RuntimeError("full"), TypeError("wrong"), Exception(), SystemExit(3), asyncio.CancelledError()]
 
 
@@ -291,7 +305,7 @@ async def test_no_event_object_is_built_when_nobody_listens(monkeypatch: pytest.
         built.append(kind.__name__)
         return object.__new__(kind)
 
-    monkeypatch.setattr("kairos_async.engine.emit.new_event", counting)
+    monkeypatch.setattr("kairos_async.events.new_event", counting)
     steps = [
         Step("a", flaky(1), failure_policy=retrying(1, 0)),
         Step("b", returns(1), foreach="items", output_contract=int),

@@ -46,6 +46,24 @@ async def test_all_events_come_as_they_happen() -> None:
     await streamed.check()
 
 
+@pytest.mark.real_time
+async def test_a_busy_run_is_seen_while_it_runs() -> None:
+    """On a real clock too, where a timer wakes the consumer: the last step waits until its start was seen."""
+    seen = anyio.Event()
+
+    async def wait(ctx: StepContext) -> None:
+        with anyio.fail_after(10):
+            await seen.wait()
+
+    chain = [Step(f"s{i}", returns(i), depends_on=[f"s{i - 1}"] if i else []) for i in range(200)]
+    events = Events()
+    async for event in Workflow("w", [*chain, Step("last", wait, depends_on=["s199"])]).stream():
+        events(event)
+        if (event.event_type, event.step_id) == ("step_start", "last"):
+            seen.set()
+    assert events.check().data["status"] == "complete"
+
+
 async def test_hooks_of_the_workflow_see_the_same_events() -> None:
     """A stream is one hook more."""
     hooked = Events()

@@ -129,7 +129,7 @@ def test_events_stay_apart_whatever_their_data_hold(text: str) -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     data: list[dict[str, Any]] = [{"a": [1, text, 2]}, {text: text}, {}]
     events = [StepStart("r", place, moment, text, EventLevel.INFO, each) for place, each in enumerate(data)]
-    lines = lines_of(events).encode().splitlines()
+    lines = lines_of([event.facts for event in events]).encode().splitlines()
     assert [decode(line) for line in lines] == [(event, 0) for event in events]
 
 
