@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from kairos_async._types import JSONValue
+from kairos_async.state import read_copy
 
 
 class EventLevel(enum.StrEnum):
@@ -41,8 +42,9 @@ class _Kept:
     who writes many events, such as a log, goes by their facts, and needs no objects.
     """
 
-    __slots__ = ("facts",)
+    __slots__ = ("facts", "own")
     facts: Facts
+    own: Mapping[str, JSONValue]
 
 
 @dataclass(frozen=True, init=False)
@@ -87,12 +89,24 @@ def _timestamp(event: _Event) -> datetime:
     return EPOCH + timedelta(microseconds=event.facts[3] // 1000)
 
 
+def _copied(event: _Event) -> Mapping[str, JSONValue]:
+    """The data, as a copy that is made when it is first read. For types of event whose facts hold what is others' too:
+    steps and validations that say the same have their data in common, and an output is the one that state has."""
+    try:
+        return event.own
+    except AttributeError:
+        own = {key: [*value] if isinstance(value, tuple) else read_copy(value) for key, value in event.facts[6].items()}
+        _set_own(event, own)
+        return own
+
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Set here because a dataclass would take them for the defaults of its fields.
 for _position, _name in enumerate(("run_id", "sequence", "timestamp", "step_id", "level", "data"), 1):
     setattr(_Event, _name, property(_timestamp) if _name == "timestamp" else _field(_position))
 
+_set_own: Final = vars(_Kept)["own"].__set__
 set_facts: Final = vars(_Kept)["facts"].__set__
 """Gives an event its facts."""
 new_event: Callable[[type[Any]], Event] = object.__new__
@@ -196,15 +210,6 @@ class ValidationFail(_Event):
     event_type: ClassVar[Literal["validation_fail"]] = "validation_fail"
 
 
-def _copied(event: _Event) -> Mapping[str, JSONValue]:
-    """The data of a validation's events: those of one contract have them in common, and who reads them has a copy."""
-    return {**event.facts[6]}
-
-
-for _kind in (ValidationStart, ValidationComplete):
-    setattr(_kind, "data", property(_copied))  # noqa: B010 - to a checker it is a field
-
-
 class LLMCall(_Event):
     """A model was called by an adapter. data: provider, model, attempt, item (in a foreach), outcome, latency_ms, and
     usage (input_tokens, output_tokens, total_tokens) as far as the provider said it."""
@@ -235,6 +240,9 @@ class WorkflowComplete(_Event):
     __slots__ = ()
     event_type: ClassVar[Literal["workflow_complete"]] = "workflow_complete"
 
+
+for _kind in (StepStart, StepComplete, ValidationStart, ValidationComplete):
+    setattr(_kind, "data", property(_copied))  # noqa: B010 - to a checker it is a field
 
 Event: TypeAlias = (
     WorkflowStart

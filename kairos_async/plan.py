@@ -12,7 +12,7 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import KAIROS_DEFAULTS, FailurePolicy
@@ -230,6 +230,12 @@ class TaskGraph:
     def all_needs(self) -> dict[str, tuple[str, ...]]:
         """What `needs` says of each step, in the order of declaration."""
         return {node.name: self.needs(node.name) for node in self.nodes}
+
+    @functools.cached_property
+    def starts(self) -> dict[str, dict[str, Any]]:
+        """What the start of each step is told with; one for all that need the same, as those of a layer do."""
+        kept: dict[tuple[str, ...], dict[str, Any]] = {}
+        return {name: kept.setdefault(needs, {"attempt": 1, "needs": needs}) for name, needs in self.all_needs.items()}
 
     def needs(self, step: str) -> tuple[str, ...]:
         """The names of the steps that the step of this name needs directly."""

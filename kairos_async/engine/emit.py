@@ -227,12 +227,9 @@ class Emitter:
             facts = (kind, run_id, number(), now(), shown, level, data)
             for inbox in inboxes:
                 inbox.take(facts)
-            if not hooks:
-                return
-            event = event_of(facts)
             for position, hook in hooks:
                 try:
-                    hook(event)
+                    hook(event_of(facts))
                 except KeyboardInterrupt:
                     raise
                 except BaseException as error:

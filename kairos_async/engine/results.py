@@ -21,7 +21,6 @@ from kairos_async.outcomes import (
     WorkflowStatus,
 )
 from kairos_async.plan import TaskGraph
-from kairos_async.state import read_copy
 
 FAILED_AND_SKIPPED: Final = "it failed, and its policy skips it"
 
@@ -112,7 +111,7 @@ def announce_completed(
         return
     data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "attempt_ms": attempt_ms}
     if run.emitter.outputs:
-        data["output"] = read_copy(shown)
+        data["output"] = shown  # copied by whoever reads the event
     tell(name, INFO, data)
 
 

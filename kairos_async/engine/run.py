@@ -267,7 +267,7 @@ class Run(Dispatch):
             if (tell := self.emitter.tell[StepStart]) is None:
                 self.emitter.pass_over()
             else:
-                tell(node.name, INFO, {"attempt": 1, "needs": [*self.graph.all_needs[node.name]]})
+                tell(node.name, INFO, self.graph.starts[node.name])
         call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
             call.bound(node.step.total_timeout, "step", node.step.budget)
