@@ -26,9 +26,9 @@ class _Lines:
         # A file that is gone on with may end in the middle of a line, if its last process was killed.
         self.torn = os.fstat(descriptor).st_size > 0
 
-    def write(self, lines: str, events: int, dropped: int) -> None:
+    def write(self, lines: bytes, events: int, dropped: int) -> None:
         """Write lines of so many events in one go; the first tells of those that were lost and dropped before."""
-        content = with_dropped(lines, self.lost + dropped).encode()
+        content = with_dropped(lines, self.lost + dropped)
         if self.torn:
             content = b"\n" + content
         count, error = write(self.descriptor, content)
@@ -80,14 +80,14 @@ class JSONLinesSink:
         """Write events of one run, which `dropped` others came before that nobody will see."""
         self.emit_rendered([self.render([event.facts for event in events])], dropped)
 
-    def render(self, found: Sequence[Facts]) -> Rendered:
+    def render(self, found: Sequence[Facts]) -> Rendered[bytes]:
         """Make the lines of events of one run, by their facts. Any thread may call this."""
-        return Rendered.of(found, lines_of(found))
+        return Rendered.of(found, lines_of(found).encode())
 
-    def emit_rendered(self, pieces: Sequence[Rendered], dropped: int = 0) -> None:
+    def emit_rendered(self, pieces: Sequence[Rendered[bytes]], dropped: int = 0) -> None:
         """Write such lines."""
         run_id = pieces[0].run_id
-        content = "".join([piece.content for piece in pieces])
+        content = b"".join([piece.content for piece in pieces])
         self._lines(run_id).write(content, sum(piece.count for piece in pieces), dropped)
         if pieces[-1].final:
             os.close(self._runs.pop(run_id).descriptor)

@@ -64,7 +64,7 @@ def encode(event: Event, dropped: int = 0) -> bytes:
     Nothing in the data can begin another line or reach a terminal as a command: the control characters that JSON lets
     through are escaped too.
     """
-    return with_dropped(lines_of([event.facts]), dropped).encode()
+    return with_dropped(lines_of([event.facts]).encode(), dropped)
 
 
 def lines_of(found: Sequence[Facts]) -> str:
@@ -98,9 +98,9 @@ def _milliseconds(moment: int) -> str:
     return (EPOCH + timedelta(microseconds=moment // 1_000)).isoformat(timespec="milliseconds")[:-6]
 
 
-def with_dropped(lines: str, dropped: int) -> str:
+def with_dropped(lines: bytes, dropped: int) -> bytes:
     """The lines, of which the first says that so many other events came before it."""
-    return lines.replace("}\n", f',"dropped":{dropped}}}\n', 1) if dropped else lines
+    return lines.replace(b"}\n", b',"dropped":%d}\n' % dropped, 1) if dropped else lines
 
 
 def _data_of(found: Sequence[Facts]) -> list[str]:

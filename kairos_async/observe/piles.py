@@ -6,7 +6,7 @@ import dataclasses
 import pickle
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, AnyStr, Generic, TypeAlias
 
 from kairos_async.events import Facts, WorkflowComplete
 
@@ -40,21 +40,21 @@ class Portion:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Generic[AnyStr]):
     """What a sink makes of so many events of one run, before it is written. `final`: the run's last event is there."""
 
     run_id: str
-    content: str
+    content: AnyStr
     count: int
     final: bool
 
     @classmethod
-    def of(cls, found: Sequence[Facts], content: str) -> Rendered:
+    def of(cls, found: Sequence[Facts], content: AnyStr) -> Rendered[AnyStr]:
         """The content, made of the events with these facts."""
         return cls(found[0][1], content, len(found), found[-1][0] is WorkflowComplete)
 
 
-Piece: TypeAlias = Portion | Rendered
+Piece: TypeAlias = Portion | Rendered[Any]
 """Events on their way to a sink."""
 
 

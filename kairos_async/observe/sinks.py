@@ -65,7 +65,7 @@ class ConsoleSink:
         """Write a line for each event of a run, and one for those that were dropped before them."""
         self.emit_rendered([self.render([event.facts for event in events])], dropped)
 
-    def render(self, found: Sequence[Facts]) -> Rendered:
+    def render(self, found: Sequence[Facts]) -> Rendered[str]:
         """Make the lines of events of one run, by their facts. Any thread may call this."""
         stream = self._stream or sys.stderr
         color = wants_color(stream) if self._color is None else self._color
@@ -84,7 +84,7 @@ class ConsoleSink:
             self._runs.discard(run_id)
         return Rendered.of(found, text)
 
-    def emit_rendered(self, pieces: Sequence[Rendered], dropped: int = 0) -> None:
+    def emit_rendered(self, pieces: Sequence[Rendered[str]], dropped: int = 0) -> None:
         """Write such lines, and one for those that were dropped before them."""
         stream = self._stream or sys.stderr
         lost = f"... {dropped} events were dropped\n" if dropped else ""

@@ -108,7 +108,7 @@ class Target:
             raise ConfigError(f"Sink {sink!r} has no method `emit`, and is not callable.")
         self._sink: Any = sink
         self._emit: Callable[[Event], Any] = emit if callable(emit) else sink  # type: ignore[assignment]
-        self.render: Callable[[Sequence[Facts]], Rendered] | None = getattr(sink, "render", None)
+        self.render: Callable[[Sequence[Facts]], Rendered[Any]] | None = getattr(sink, "render", None)
         self._emit_many: Callable[[Sequence[Event], int], Any] | None = getattr(sink, "emit_many", None)
         self.on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
         self._lock = threading.Lock()
