@@ -93,6 +93,7 @@ async def measure(workload: Workload, library: Library, rounds: int, patience: f
         "ratio": ratio._asdict(),
         "ratio_of_leasts": min(ours) / min(bases),
         "loop": Spread.of([a / b for a, b in zip(loops, bases, strict=True)])._asdict() if loops else None,
+        "over_loop": Spread.of([a / b for a, b in zip(ours, loops, strict=True)])._asdict() if loops else None,
     }
 
 
