@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,7 @@ KINDS: Final[Mapping[str, type[Any]]] = {kind.event_type: kind for kind in get_a
 
 _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 """Characters that some reader takes for the end of a line, or a terminal for a command, and that JSON lets through."""
+_ANY_UNSAFE: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(slots=True)
@@ -88,7 +90,8 @@ def lines_of(found: Sequence[Facts]) -> str:
             f'{heads[kind]}{sequence}{clock}{three[nanos // 1_000]}Z","step_id":{name}{levels[level]}{said}}}\n'
         )
     text = "".join(lines)
-    if not text.isascii() or "\x7f" in text:
+    # Translating takes ten times as long as looking whether there is something to translate.
+    if (not text.isascii() or "\x7f" in text) and _ANY_UNSAFE.search(text):
         text = text.translate(_UNSAFE)
     return text
 
