@@ -99,9 +99,9 @@ class Fanout:
         index = self._next
         self._next += 1
         self._running += 1
-        self._queued = False
-        if self._running < self._limit:
-            self.offer()
+        self._queued = index + 1 < len(self.items) and self._running < self._limit and not self.stopped
+        if self._queued:
+            self.run.schedule.push(self)
         return index
 
     async def run_item(self, index: int, slot: Slot) -> bool:
@@ -120,13 +120,33 @@ class Fanout:
             self._note(call, StepStatus.CANCELLED, None)
             raise
         self._running -= 1
-        if gave_up is _STOPPED:
+        if gave_up is None and not (call.attempts or call.skipped):
+            self._complete(call, index)
+        elif gave_up is _STOPPED:
             self._note(call, StepStatus.CANCELLED, None)
         else:
             self._record(call, gave_up)
         if not self._queued:
             self.offer()
         return self._running == 0 and (self.stopped or self._ended == len(self.items))
+
+    def _complete(self, call: Call, index: int) -> None:
+        """Record an item that completed at its first attempt, as nearly all do."""
+        started = call.started
+        duration_ms = (call.ended - started) * 1000
+        self._ended += 1
+        self._starts[index] = (started - self.run.started) * 1000
+        self._durations[index] = duration_ms
+        self._keep(call, index)
+        if self.run.hooks:
+            self._announce(call, StepStatus.COMPLETED, duration_ms, None)
+
+    def _keep(self, call: Call, index: int) -> None:
+        self.outputs[index] = call.output
+        self._size += call.output_size + 8
+        if call.written is not None:
+            self._written_size += call.size
+            self._writes.append((index, call.written))
 
     async def _settle_or_stop(self, call: Call, scopes: set[anyio.CancelScope]) -> GaveUp | None:
         """The item's outcome, or `_STOPPED` if another item's failure ended it."""
@@ -154,11 +174,7 @@ class Fanout:
                         scope.cancel()
             self._note(call, gave_up.status, gave_up.failure)
             return
-        self.outputs[index] = call.output
-        self._size += call.output_size + 8
-        self._written_size += call.size
-        if call.written is not None:
-            self._writes.append((index, call.written))
+        self._keep(call, index)
         self._note(call, StepStatus.SKIPPED if call.skipped else StepStatus.COMPLETED, None)
 
     def _note(self, call: Call, status: StepStatus, failure: Failure | None) -> None:
