@@ -124,8 +124,8 @@ def run_section() -> str:
     rounds = whole["results"][0]["rounds"]
     waits = next(result for result in whole["results"] if result["clock"] == "wall")
     alone = (
-        "Where steps wait 50 ms, the ratio is wall time over the ideal. The event loop alone, with a task for each slot "
-        f"that does nothing but wait, takes {show(waits['loop'], 3)}, and no program can take less: timers wake it in "
+        "Where steps wait 50 ms, the ratio is wall time over the ideal. The event loop alone, a task for each slot "
+        f"that does nothing but wait, takes {show(waits['loop'], 3)}, and no program on it less: timers wake it in "
         f"whole milliseconds, and late. So the target is for the time over that: {show(waits['over_loop'], 3)}."
     )
     return f"{markdown(columns, rows)}\n\nMedians of {rounds} rounds. {alone} {machine(whole['environment'])}"

@@ -67,11 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rounds = range(max(1, options.rounds))
     found: dict[str, Any] = {}
+    took: dict[str, list[float]] = {name: [] for name in IMPORTS}
     with tempfile.TemporaryDirectory() as compiled:
-        for name, code in IMPORTS.items():
+        for code in IMPORTS.values():
             interpreter(code, compiled)  # compiles
-            took = [interpreter(code, compiled) - interpreter("pass", compiled) for _ in rounds]
-            found[name] = Spread.of(took)._asdict()
+        for _ in rounds:
+            empty = interpreter("pass", compiled)
+            for name, code in IMPORTS.items():
+                took[name].append(interpreter(code, compiled) - empty)
+    for name, seconds_taken in took.items():
+        found[name] = Spread.of(seconds_taken)._asdict()
     for name, graph in GRAPHS.items():
         found[name] = Spread.of([seconds(lambda graph=graph: to_workflow(graph)) for _ in rounds])._asdict()  # type: ignore[misc]
     rows = [[name, Spread(*[value * 1e3 for value in spread.values()]).show(1)] for name, spread in found.items()]
