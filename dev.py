@@ -99,7 +99,7 @@ TASKS = {
         "the workloads in other libraries, each in an environment of its own", "bench", [["-m", "benchmarks.peers"]]
     ),
     "bench-llm": Task(
-        "many prompts to one model, beside other libraries (ten minutes)",
+        "many prompts to one model, beside other libraries (a quarter of an hour)",
         "bench",
         [["-m", "benchmarks.llm_fanout"]],
         WEIGHTS,

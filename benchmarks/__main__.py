@@ -22,7 +22,7 @@ NAMES = {
     "contracts": "validation beside Pydantic itself",
     "redaction": "redaction in a run with a JSON-lines sink",
     "count": "instructions a step, under valgrind",
-    "llm_fanout": "many prompts to one model, beside httpx by hand and other libraries (ten minutes)",
+    "llm_fanout": "many prompts to one model, beside httpx by hand and other libraries (a quarter of an hour)",
     "rate_limits": "the governor against a server that counts (four minutes)",
 }
 
