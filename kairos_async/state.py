@@ -270,7 +270,8 @@ class StateStore:
                 self._older.setdefault(key, []).append((self._writers.get(key, key), self._values[key]))
             self._values.update(values)
             self._writers.update((key, writer) for key in values if key != writer)
-            self._writers.pop(writer, None)
+            if writer in values:
+                self._writers.pop(writer, None)
 
     def commit_output(self, step: str, output: JSONValue, size: int) -> None:
         """`commit` of nothing but a step's output, which no other step can write.

@@ -111,7 +111,7 @@ class Emitter:
         validations: data of the events of a validation, by contract's name, boundary and attempt. All such events have
             them in common (who reads an event gets a copy): a step keeps an object less, and a log packs them once.
         brakes: of the hooks that want to hold back the run when they cannot keep up, each with its inbox if it has one.
-        outputs: whether a hook wants steps' outputs, which cost a copy and a redaction each.
+        outputs: whether a hook wants steps' outputs, which cost a redaction each, and who reads them a copy.
         warnings: one line for each hook that raised.
         broken: what a hook with `required = True` raised in its lifespan, as class name and message; None: nothing.
     """

@@ -83,6 +83,10 @@ def test_an_output_under_the_name_of_an_older_key_leaves_that_to_those_who_could
     assert store.read("b", below("a")) == "a's"
     assert store.read("b", below("a", "b")) == store.snapshot()["b"] == "b's"
     assert store.read("b", below("c")) is MISSING
+    store.commit("c", {"d": 1}, 1)
+    store.commit("d", {"e": 1}, 1)
+    assert store.read("d", below("c")) == 1
+    assert store.read("d", below("d")) is MISSING
 
 
 def test_a_refused_commit_leaves_every_version_as_it_was() -> None:
