@@ -7,8 +7,9 @@ for each event. What a sink does, or fails to do, stays in its lane.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 import anyio
@@ -31,8 +32,8 @@ _MOST: Final = 2_000
 rendered already is given as a whole: a call takes some ten turns of the loop, which are 50 ms of a busy one."""
 
 
-_SOON: Final = 0.001
-"""Seconds that a call has before it is looked whether the run is busy, and twice as long each time after that."""
+_LOOKS: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+"""Seconds of a call after which it is looked how busy the run is, each after the one before."""
 _MANY: Final = 5
 _RATE: Final = 10_000
 """Events meanwhile, and how many a second, that show a run of short steps. It is held back for 1 to 2 ms then.
@@ -41,6 +42,9 @@ A thread gets the interpreter from a busy event loop by luck only, because the l
 microsecond in each turn. That wakes the thread in vain, which took 4 us of each step of 12, and went on after the call:
 the thread also has to get back to where it waits for the next one.
 """
+_LATE: Final = 0.0004
+"""Seconds by which a timer may be late. It is later where many steps run in each turn of the loop; then there are too
+few turns to wake a thread often, and many steps to hold back."""
 _HELD: Final = 0.005
 """Seconds for which the run is held back at most."""
 _BACK: Final = 0.001
@@ -261,30 +265,45 @@ class Lane:
     async def _give(self, pieces: list[Piece], dropped: int) -> Outcome:
         return await self._call(lambda outcome: self.target.emit(outcome, pieces, dropped))
 
-    async def _make_way(self, outcome: Outcome) -> None:
-        """Let the thread that makes the call have the interpreter, if the run keeps it busy."""
-        pause = _SOON
-        while not (outcome.ended.is_set() or self._closing):
-            before, started = self._come_up(), time.monotonic()
-            with anyio.move_on_after(pause):
-                await outcome.ended.wait()
-            events, took = self._come_up() - before, time.monotonic() - started
-            # Where many steps run in one turn of the loop, its turns are too few to wake a thread often.
-            if events >= max(_MANY, _RATE * took) and took < 2 * pause:
-                return await self._hold_back(outcome)
-            pause *= 2
+    async def _make_way(self, outcome: Outcome) -> bool:
+        """Let the thread that makes the call have the interpreter, if the run keeps it busy. Whether that was so."""
+        for pause in _LOOKS:
+            if await self._is_busy(pause, outcome.ended):
+                with self._held_back(), anyio.move_on_after(_HELD):
+                    await outcome.ended.wait()
+                    await anyio.sleep(_BACK)
+                return True
+            if outcome.ended.is_set() or self._closing:
+                break
+        return False
 
-    async def _hold_back(self, outcome: Outcome) -> None:
+    async def _make_way_back(self) -> None:
+        """The same for a thread whose call has ended."""
+        self._wake = anyio.Event()
+        if not self._closing and await self._is_busy(_LOOKS[0], self._wake):
+            with self._held_back():
+                await anyio.sleep(_BACK)
+
+    async def _is_busy(self, seconds: float, end: anyio.Event) -> bool:
+        """Whether the run ends a short step in each of many turns of the loop. False if the end comes before that is
+        known."""
+        before, started = self._pending.count + len(self._source.inbox.facts), time.monotonic()
+        with anyio.move_on_after(seconds):
+            await end.wait()
+            return False
+        events, took = self._pending.count + len(self._source.inbox.facts) - before, time.monotonic() - started
+        return events >= max(_MANY, _RATE * took) and took < seconds + _LATE
+
+    @contextlib.contextmanager
+    def _held_back(self) -> Iterator[None]:
+        """Have the run start nothing meanwhile."""
         self._held = True
         self._source.collect()  # from here on the inbox has no room
-        with anyio.move_on_after(_HELD):
-            await outcome.ended.wait()
-            await anyio.sleep(_BACK)
-        self._held = False
-        self._make_room()
-
-    def _come_up(self) -> int:
-        return self._pending.count + len(self._source.inbox.facts)
+        try:
+            yield
+        finally:
+            self._held = False
+            self._make_room()
 
     def _make_room(self) -> None:
         self._room.set()
@@ -295,15 +314,17 @@ class Lane:
         outcome = Outcome()
         if self.broken:
             return outcome
-        async with self.target.turn():
-            if self.target.stuck:
+        target = self.target
+        made_way = not (self._holds and (self.begun.is_set() or not target.required))
+        async with target.turn():
+            if target.stuck:
                 self._break(f"hangs in a call of another run, for more than {self._timeout:g} s")
                 return outcome
             until = time.monotonic() + self._timeout
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._carry_out, call, outcome)
-                if self._holds:
-                    await self._make_way(outcome)
+                if not made_way:
+                    made_way = await self._make_way(outcome)
                 await wait_for(self._timeout, outcome.ended)
                 # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
                 while outcome.in_thread and not outcome.ended.is_set() and time.monotonic() < until:
@@ -311,6 +332,8 @@ class Lane:
                 if not outcome.ended.is_set():
                     self._break(f"was not done with a call after {self._timeout:g} s")
                     tasks.cancel_scope.cancel()
+        if not made_way:
+            await self._make_way_back()
         if outcome.error is not None:
             self._note(outcome.error)
         return outcome
