@@ -30,9 +30,10 @@ class RunLogger:
         logger.get_log().summary
 
     Each sink has a bounded queue and a task of its own in each run: no sink keeps the event loop, another sink or the
-    next step waiting, but when its queue is full and `on_full` is "wait"; then the steps of a run that leaves the loop no
-    idle moment wait some 2 ms for its thread, too. All that is queued is written before `run()` returns. A sink that raises, hangs or cannot write changes nothing of the run: a line in `result.warnings` says so,
-    with the number of events that it missed. A sink with `required=True` makes the run fail instead.
+    next step waiting, but when its queue is full and `on_full` is "wait"; then the steps of a run that leaves the loop
+    no idle moment wait some 2 ms for its thread, too. All that is queued is written before `run()` returns. A sink that
+    raises, hangs or cannot write changes nothing of the run: a line in `result.warnings` says so, with the number of
+    events that it missed. A sink with `required=True` makes the run fail instead.
 
     One logger may serve any number of runs, workflows and event loops at once.
 
