@@ -92,8 +92,8 @@ class Lane:
     """
 
     __slots__ = (
-        *("_after", "_before", "_closing", "_final", "_held", "_holds", "_idle", "_pending", "_redactor", "_room"),
-        *("_scope", "_size", "_source", "_timeout", "_wait", "_wake"),
+        *("_after", "_before", "_begin", "_closing", "_counts", "_final", "_held", "_holds", "_idle", "_pending"),
+        *("_redactor", "_room", "_scope", "_size", "_source", "_timeout", "_wait", "_wake"),
         *("begun", "broken", "done", "dropped", "lost", "problem", "target"),
     )
 
@@ -117,6 +117,8 @@ class Lane:
         self._final: Facts | None = None  # of the final event, if it found the queue full
         self._idle = False
         self._closing = False
+        self._counts = True  # among the runs of the sink
+        self._begin: tuple[str, str] | None = None  # what the sink has not been told yet
         # A virtual clock would jump to the end of the time for which the run is held back.
         self._holds = self._wait and not target.on_loop and clock_of(native_loop()) is time.monotonic
         self._held = False
@@ -214,19 +216,30 @@ class Lane:
         try:
             with self._scope:
                 try:
-                    await self._call(lambda outcome: target.call(outcome, "begin", run_id, workflow))
+                    if target.at_once and not target.required:
+                        self._begin = (run_id, workflow)
+                        await self._pause()
+                    else:
+                        await self._call(lambda outcome: target.call(outcome, "begin", run_id, workflow))
                     self.begun.set()
                     while await self._something():
                         await self._deliver()
-                    await self._call(lambda outcome: target.call(outcome, "flush"))
+                    if self._counts:
+                        await self._call(lambda outcome: target.call(outcome, "flush"))
+                        if self._leave():
+                            await self._call(lambda outcome: target.call(outcome, "close"))
                 finally:
-                    target.runs -= 1
-                if not target.runs:
-                    await self._call(lambda outcome: target.call(outcome, "close"))
+                    self._leave()
         finally:
             self.lost += self._pending.count
             self.begun.set()
             self.done.set()
+
+    def _leave(self) -> bool:
+        """Count the run among those of the sink no longer. Whether it was the last of them."""
+        self.target.runs -= self._counts
+        self._counts = False
+        return not self.target.runs
 
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
@@ -257,13 +270,23 @@ class Lane:
                 pieces = [Portion(rest, pack=False)] if rest else []
         finally:
             self.lost += left
+        await self._pause()
+
+    async def _pause(self) -> None:
+        """Let something come up, unless there is much already or the run has ended."""
         if not self._closing and self._pending.count < self._size // 2:
             self._wake = anyio.Event()
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
 
     async def _give(self, pieces: list[Piece], dropped: int) -> Outcome:
-        return await self._call(lambda outcome: self.target.emit(outcome, pieces, dropped))
+        target = self.target
+        if not target.at_once:
+            return await self._call(lambda outcome: target.emit(outcome, pieces, dropped))
+        begin, self._begin = self._begin, None
+        is_last = self._closing and not self._pending.count and self._final is None
+        leave = self._leave if is_last else None
+        return await self._call(lambda outcome: target.visit(outcome, begin, pieces, dropped, leave))
 
     async def _make_way(self, outcome: Outcome) -> bool:
         """Let the thread that makes the call have the interpreter, if the run keeps it busy. Whether that was so."""
