@@ -82,7 +82,7 @@ class Target:
     """A sink, and how to call it.
 
     Attributes:
-        at_once: whether all there is to tell can be told in one call of a thread; so of the sinks of ours that `render`.
+        at_once: whether all there is to tell can be told in one call of a thread, as for the sinks that `render`.
         name: for messages.
         on_loop: whether the sink is called on the event loop; else in worker threads, at least mostly.
         render: of a sink of ours that can say on the loop what it will write; None of others.
