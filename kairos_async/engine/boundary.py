@@ -108,8 +108,10 @@ def accept(call: Call, output: Any) -> None:
     shows = run.emitter.outputs and call.index is None
     carries, shown = False, None
     # What a contract lets pass can rule out that there is anything to register: that saves 1.2 us of 12.
-    if shows or node.leaves is None or not _rules_secrets_out(call, node.leaves, output):
+    if node.leaves is None or not run.redactor.passes(output, node.name, node.leaves, shows=shows):
         carries, shown = run.redactor.take_in(output, node.name, shows=shows, data=data)
+    elif shows:
+        shown = output
     if carries:
         guarded = _guarded(call, node.name, output)
         if guarded is not output:
@@ -117,11 +119,6 @@ def accept(call: Call, output: Any) -> None:
     if run.secrets.count and call.written is not None:
         call.written = {key: _guarded_write(call, key, value) for key, value in call.written.items()}
     call.output, call.shown, call.output_size = output, shown, size
-
-
-def _rules_secrets_out(call: Call, leaves: frozenset[str], output: JSONValue) -> bool:
-    is_as_declared = type(output) is dict and leaves.issuperset(output)
-    return is_as_declared and call.run.redactor.has_nothing_in(call.node.name, leaves)
 
 
 def _json_of(value: JSONValue) -> bytes | None:
