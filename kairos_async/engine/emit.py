@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 import structlog
 
@@ -66,6 +66,9 @@ class Inbox:
         return facts
 
 
+_NO_ROOM: Final = Inbox(bool)
+
+
 @runtime_checkable
 class Lasting(Protocol):
     """A hook with a lifespan; see `Hook`."""
@@ -117,15 +120,16 @@ class Emitter:
         validations: data of the events of a validation, by contract's name, boundary and attempt. All such events have
             them in common (who reads an event gets a copy): a step keeps an object less, and a log packs them once.
         numbers: of the events; each takes the next one, also if no hook wants it.
-        brakes: of the hooks that want to hold back the run when they cannot keep up, each with its inbox if it has one.
+        gauge: the inbox that must have no room left before `is_full` is worth a call; one without room if it always is.
+            None if no hook wants to hold back the run when it cannot keep up.
         outputs: whether a hook wants steps' outputs, which cost a redaction each, and who reads them a copy.
         warnings: one line for each hook that raised.
         broken: what a hook with `required = True` raised in its lifespan, as class name and message; None: nothing.
     """
 
     __slots__ = (
-        *("_hooks", "_inboxes", "_redactor", "_reported", "_run_id"),
-        *("brakes", "broken", "numbers", "outputs", "step_complete", "step_start", "tell", "validation_complete"),
+        *("_brakes", "_hooks", "_inboxes", "_redactor", "_reported", "_run_id"),
+        *("broken", "gauge", "numbers", "outputs", "step_complete", "step_start", "tell", "validation_complete"),
         *("validation_start", "validations", "warnings"),
     )
 
@@ -143,7 +147,8 @@ class Emitter:
         self.validation_start: Tell | None = None
         self.validation_complete: Tell | None = None
         self.outputs = any(getattr(hook, "outputs", True) for hook in hooks)
-        self.brakes: list[tuple[Inbox | None, Brake]] = []
+        self._brakes: list[tuple[Inbox | None, Brake]] = []
+        self.gauge: Inbox | None = None
         self.warnings: list[str] = []
         self.broken: tuple[str, str] | None = None
 
@@ -165,7 +170,8 @@ class Emitter:
                 else:
                     inbox = None
                 if isinstance(given, Brake):
-                    self.brakes.append((inbox, given))
+                    self.gauge = _NO_ROOM if inbox is None or self._brakes else inbox
+                    self._brakes.append((inbox, given))
         self.step_start, self.step_complete = self.tell[StepStart], self.tell[StepComplete]
         self.validation_start, self.validation_complete = self.tell[ValidationStart], self.tell[ValidationComplete]
 
@@ -271,14 +277,14 @@ class Emitter:
 
     def is_full(self) -> bool:
         """Whether a hook cannot keep up, and no further step should start."""
-        for inbox, brake in self.brakes:  # noqa: SIM110 - a generator for any() takes 0.5 us
+        for inbox, brake in self._brakes:  # noqa: SIM110 - a generator for any() takes 0.5 us
             if (inbox is None or len(inbox.facts) >= inbox.room) and brake.full:
                 return True
         return False
 
     async def drain(self) -> None:
         """Wait for the hooks that cannot keep up."""
-        for _, brake in self.brakes:
+        for _, brake in self._brakes:
             if brake.full:
                 await brake.drain()
 
