@@ -11,7 +11,7 @@ import anyio
 
 from kairos_async.engine.emit import Inbox
 from kairos_async.engine.tasks import clock_of, native_loop, start_detached
-from kairos_async.events import Event, Hook, new_event, set_facts
+from kairos_async.events import Event, Hook, new_event
 
 Execute: TypeAlias = Callable[[Hook], Awaitable[object]]
 """Runs a workflow with one more hook."""
@@ -48,7 +48,7 @@ async def stream_events(execute: Execute) -> AsyncGenerator[Event, None]:
         while reader.inbox.facts or not ended.is_set():
             for facts in reader.inbox.empty():
                 event = new_event(facts[0])  # what `event_of` does, without its frame: 0.1 us for each event
-                set_facts(event, facts)
+                event.facts = facts
                 yield event
             if not (reader.inbox.facts or ended.is_set()):
                 await reader.wait()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NoReturn, TypeAlias
 
 from kairos_async._types import JSONValue
 from kairos_async.state import read_copy
@@ -75,14 +75,19 @@ class _Event(_Kept):
         data: Mapping[str, JSONValue],
     ) -> None:
         moment = (timestamp - EPOCH) // timedelta(microseconds=1) * 1000
-        set_facts(self, (type(self), run_id, sequence, moment, step_id, level, data))
+        self.facts = (type(self), run_id, sequence, moment, step_id, level, data)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.run_id, self.sequence, self.timestamp, self.step_id, self.level, self.data)
 
 
-def _field(position: int) -> property:
-    return property(lambda event: event.facts[position])
+def _field(name: str, read: Callable[[Any], object]) -> property:
+    """A field that can be read."""
+
+    def refuse(event: _Event, *value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    return property(read, refuse, refuse)
 
 
 def _timestamp(event: _Event) -> datetime:
@@ -96,7 +101,7 @@ def _copied(event: _Event) -> Mapping[str, JSONValue]:
         return event.own
     except AttributeError:
         own = {key: [*value] if isinstance(value, tuple) else read_copy(value) for key, value in event.facts[6].items()}
-        _set_own(event, own)
+        event.own = own
         return own
 
 
@@ -104,11 +109,12 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Set here because a dataclass would take them for the defaults of its fields.
 for _position, _name in enumerate(("run_id", "sequence", "timestamp", "step_id", "level", "data"), 1):
-    setattr(_Event, _name, property(_timestamp) if _name == "timestamp" else _field(_position))
+    _read = _timestamp if _name == "timestamp" else lambda event, position=_position: event.facts[position]
+    setattr(_Event, _name, _field(_name, _read))
+# The fields refuse by themselves to be set. Without the dataclass's own refusal, which is asked for every attribute, an
+# event is given its facts in a tenth of the time: it was a third of what making one takes.
+del _Event.__setattr__, _Event.__delattr__
 
-_set_own: Final = vars(_Kept)["own"].__set__
-set_facts: Final = vars(_Kept)["facts"].__set__
-"""Gives an event its facts."""
 new_event: Callable[[type[Any]], Event] = object.__new__
 """Makes an event without its facts."""
 
@@ -116,7 +122,7 @@ new_event: Callable[[type[Any]], Event] = object.__new__
 def event_of(facts: Facts) -> Event:
     """The event that is made of these facts, in two thirds of the time that its type takes when it is called."""
     event = new_event(facts[0])
-    set_facts(event, facts)
+    event.facts = facts
     return event
 
 
@@ -242,7 +248,7 @@ class WorkflowComplete(_Event):
 
 
 for _kind in (StepStart, StepComplete, ValidationStart, ValidationComplete):
-    setattr(_kind, "data", property(_copied))  # noqa: B010 - to a checker it is a field
+    setattr(_kind, "data", _field("data", _copied))  # noqa: B010 - to a checker it is a field
 
 Event: TypeAlias = (
     WorkflowStart

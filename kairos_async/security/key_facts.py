@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import Final, cast
 
 from kairos_async.security.keys import KeyMatcher, remember
 from kairos_async.security.known import KnownSecrets
@@ -15,9 +15,14 @@ ODD: Final = -1
 
 
 class KeyFacts(dict[str, int]):
-    """What the matcher says of each key, or ODD: one look-up for both."""
+    """What the matcher says of each key, or ODD: one look-up for both.
 
-    __slots__ = ("_plain", "matcher")
+    Attributes:
+        names: those from code that were asked for and are not ODD, each by itself, and None. To look one up in a dict
+            that is nothing more takes a third of the time.
+    """
+
+    __slots__ = ("_plain", "matcher", "names")
 
     known_count: Final = 0
     """Of secrets, for which `RunFacts` look into keys."""
@@ -25,7 +30,15 @@ class KeyFacts(dict[str, int]):
     def __init__(self, matcher: KeyMatcher) -> None:
         super().__init__()
         self.matcher: Final = matcher
+        self.names: Final[dict[str | None, str | None]] = {None: None}
         self._plain: dict[frozenset[str], bool] = {}
+
+    def is_odd(self, name: str) -> bool:
+        """Whether a name from code is ODD."""
+        if self[name] == ODD:
+            return True
+        remember(cast(dict[str, str], self.names), name, name)
+        return False
 
     def are_plain(self, keys: frozenset[str]) -> bool:
         """Whether values that are no containers hold nothing to register, under whichever of these keys they stand.

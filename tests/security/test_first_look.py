@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kairos_async._types import JSONValue
 from kairos_async.security import DEFAULT_SENSITIVE_PATTERNS, Redactor
 from kairos_async.security.assignments import assigned_spans
 from kairos_async.security.engine import as_json
@@ -97,6 +98,21 @@ def test_no_rule_finds_anything_in_a_text_that_the_first_look_clears(text: str) 
     for keys in MATCHERS:
         if rules_find(text, keys):
             assert keys.may_hold_secret(text)
+
+
+@given(TEXTS.map(lambda text: text[:15]) | st.from_regex(r"[A-Za-z0-9]{8,15}", fullmatch=True))
+@settings(max_examples=300)
+@example("pw=x")
+@example("AKIAIOSFODNN7EX")
+def test_what_passes_without_a_search_is_what_a_search_passes(text: str) -> None:
+    """Short words: no rule for texts finds anything in them."""
+    for patterns in ([], ["customer_number", "[xyz]1"]):
+        redactor = Redactor(patterns)
+        value: JSONValue = {"a": text, "n": 1}
+        if redactor.passes(value, "step", frozenset(("a", "n")), shows=True):
+            assert redactor.take_in(value, "step", shows=True)[1] is value
+        else:
+            assert not (text.isalnum() and text.isascii())
 
 
 KEYS = st.sampled_from(["name", "Name", "key", "field", "value", "Value", "val", "a", ""]) | TEXTS
