@@ -22,6 +22,10 @@ MAX_DEPTH: Final = 100
 MAX_INT_BITS: Final = 14_000
 """About 4,200 digits; Python refuses to print or parse integers beyond 4,300."""
 
+_MOST_SMALL: Final = 1 << 62
+_LEAST_SMALL: Final = -_MOST_SMALL
+"""Between these, an integer needs no look at its bits."""
+
 INPUTS: Final = ""
 """The writer of the run's initial inputs. No step can have this name."""
 
@@ -114,24 +118,32 @@ def _copy_dict(value: dict[Any, Any], depth: int, budget: list[int]) -> JSONValu
     if depth == MAX_DEPTH:
         raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
     copied: dict[str, JSONValue] = {}
+    left = budget[0]
     for key, item in value.items():
         if type(key) is not str:
             if not isinstance(key, str):
                 raise _Refused(f"has a key of type {type(key).__name__}")
             key = str.__str__(key)
-        budget[0] -= 8 + (len(key) if key.isascii() else _utf8_length(key))
-        # Short text is most of what there is: taking it here saves a call, a fifth of the time of a small dict.
-        if type(item) is str and item.isascii():
-            budget[0] -= len(item)
+        left -= 8 + (len(key) if key.isascii() else _utf8_length(key))
+        # As in a list: a third of the time of a small dict.
+        kind = type(item)
+        if kind is str and item.isascii():
+            left -= len(item)
+            copied[key] = item
+        elif (kind is int and _LEAST_SMALL < item < _MOST_SMALL) or (kind is float and item - item == 0.0):
+            left -= 8
             copied[key] = item
         else:
+            budget[0] = left
             try:
                 copied[key] = _copy(item, depth + 1, budget)
             except _Refused as refused:
                 refused.path.append(f".{key}")
                 raise
-        if budget[0] < 0:
+            left = budget[0]
+        if left < 0:
             raise _Refused("is larger than the limit")
+    budget[0] = left
     return copied
 
 
@@ -139,15 +151,28 @@ def _copy_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[int]
     if depth == MAX_DEPTH:
         raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
     copied: list[JSONValue] = []
+    left = budget[0]
     for item in value:
-        budget[0] -= 8
-        try:
-            copied.append(_copy(item, depth + 1, budget))
-        except _Refused as refused:
-            refused.path.append(f"[{len(copied)}]")
-            raise
-        if budget[0] < 0:
+        left -= 8
+        # Short text and numbers are most of what there is: taking them here halves the time of a list of them.
+        kind = type(item)
+        if kind is str and item.isascii():
+            left -= len(item)
+            copied.append(item)
+        elif (kind is int and _LEAST_SMALL < item < _MOST_SMALL) or (kind is float and item - item == 0.0):
+            left -= 8
+            copied.append(item)
+        else:
+            budget[0] = left
+            try:
+                copied.append(_copy(item, depth + 1, budget))
+            except _Refused as refused:
+                refused.path.append(f"[{len(copied)}]")
+                raise
+            left = budget[0]
+        if left < 0:
             raise _Refused("is larger than the limit")
+    budget[0] = left
     return copied
 
 
