@@ -125,6 +125,18 @@ class Dispatch(abc.ABC):
         future = self.workers.rest(slot) if slot.clean and not self.stopping else None
         return None if future is None else await future
 
+    def next_item(self, fanout: Fanout, slot: Slot) -> tuple[Fanout, int] | None:
+        """The next item of the foreach for a worker that has just ended one; None if other work may have to go first.
+
+        Where nothing else waits, as in a foreach alone, going through the queue would cost 0.7 us of an item's 9.
+        """
+        if not fanout.may_start():
+            return None
+        if self.schedule.waiting or self.stopping or self.shared or not (slot.held and slot.clean):
+            fanout.offer()
+            return None
+        return fanout, fanout.claim()
+
     def next_for(self, slot: Slot) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it.
 

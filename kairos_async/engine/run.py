@@ -239,9 +239,17 @@ class Run(Dispatch):
                     if self.emitter.brakes and self.emitter.is_full():
                         await self.emitter.drain()
                         continue
+                    following: tuple[Unit, int] | None = None
                     if isinstance(unit, Fanout):
-                        if await unit.run_item(index, slot):
+                        item = unit.begin(index, slot)
+                        try:
+                            completed = not unit.fails_fast and await attempt(item, 1) and not item.skipped
+                        except BaseException:
+                            unit.note_cancelled(item)
+                            raise
+                        if unit.complete(item) if completed else await unit.settle(item):
                             await self._conclude(unit, slot)
+                        following = self.next_item(unit, slot)
                     elif (node := unit.node).foreach is not None:
                         await self._begin_fanout(node, node.foreach, slot)
                     else:
@@ -250,7 +258,8 @@ class Run(Dispatch):
                             self._complete(call)
                         else:
                             await self._settle(call, slot)
-                    if (following := self.next_for(slot) or await self.rest(slot)) is None:
+                    following = following or self.next_for(slot) or await self.rest(slot)
+                    if following is None:
                         return
                     unit, index = following
                     rounds += 1
@@ -268,7 +277,7 @@ class Run(Dispatch):
                 self.emitter.pass_over()
             else:
                 tell(node.name, INFO, self.graph.starts[node.name])
-        call = self.active[node.name] = Call(self, node, slot)
+        call = self.active[node.name] = Call(self, node, slot, self.account)
         if node.bounded:
             call.bound(node.step.total_timeout, "step", node.step.budget)
         return call
@@ -295,7 +304,7 @@ class Run(Dispatch):
                 f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
                 "it return one, such as list(d.items())."
             )
-            call = Call(self, node, slot)
+            call = Call(self, node, slot, self.account)
             gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
