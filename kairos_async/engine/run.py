@@ -235,21 +235,22 @@ class Run(Dispatch):
         rounds = 0
         with scope:
             try:
-                while not self.stopping:
+                following: tuple[Unit, int] | None = unit, index
+                while following is not None and not self.stopping:
+                    unit, index = following
                     if self.emitter.brakes and self.emitter.is_full():
                         await self.emitter.drain()
                         continue
-                    following: tuple[Unit, int] | None = None
-                    if isinstance(unit, Fanout):
-                        item = unit.begin(index, slot)
+                    fanout = unit if isinstance(unit, Fanout) else None
+                    if fanout is not None:
+                        item = fanout.begin(index, slot)
                         try:
-                            completed = not unit.fails_fast and await attempt(item, 1) and not item.skipped
+                            completed = not fanout.fails_fast and await attempt(item, 1) and not item.skipped
                         except BaseException:
-                            unit.note_cancelled(item)
+                            fanout.note_cancelled(item)
                             raise
-                        if unit.complete(item) if completed else await unit.settle(item):
-                            await self._conclude(unit, slot)
-                        following = self.next_item(unit, slot)
+                        if fanout.complete(item) if completed else await fanout.settle(item):
+                            await self._conclude(fanout, slot)
                     elif (node := unit.node).foreach is not None:
                         await self._begin_fanout(node, node.foreach, slot)
                     else:
@@ -258,10 +259,7 @@ class Run(Dispatch):
                             self._complete(call)
                         else:
                             await self._settle(call, slot)
-                    following = following or self.next_for(slot) or await self.rest(slot)
-                    if following is None:
-                        return
-                    unit, index = following
+                    following = self.next_for(slot, fanout) or await self.rest(slot)
                     rounds += 1
                     if rounds % _YIELD_EVERY == 0:
                         await anyio.lowlevel.checkpoint()
