@@ -15,9 +15,14 @@ ODD: Final = -1
 
 
 class KeyFacts(dict[str, int]):
-    """What the matcher says of each key, or ODD: one look-up for both."""
+    """What the matcher says of each key, or ODD: one look-up for both.
 
-    __slots__ = ("_plain", "matcher")
+    `shared` is what holds for every run: these facts. No property, which would take half a hundredth of an item.
+    """
+
+    __slots__ = ("_plain", "matcher", "shared")
+
+    shared: KeyFacts
 
     known_count: Final = 0
     """Of secrets, for which `RunFacts` look into keys."""
@@ -25,6 +30,7 @@ class KeyFacts(dict[str, int]):
     def __init__(self, matcher: KeyMatcher) -> None:
         super().__init__()
         self.matcher: Final = matcher
+        self.shared = self
         self._plain: dict[frozenset[str], bool] = {}
 
     def are_plain(self, keys: frozenset[str]) -> bool:
@@ -36,11 +42,6 @@ class KeyFacts(dict[str, int]):
         if known is None:
             known = self._plain[keys] = VALUE_FIELDS.isdisjoint(keys) and not any(self[key] for key in keys)
         return known
-
-    @property
-    def shared(self) -> KeyFacts:
-        """What holds for every run: these facts."""
-        return self
 
     def __missing__(self, key: str) -> int:
         if type(key) is not str:
