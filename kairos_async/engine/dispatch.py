@@ -120,9 +120,15 @@ class Dispatch(abc.ABC):
         future.set_result((unit, index))
 
     async def rest(self, slot: Slot) -> tuple[Unit, int] | None:
-        """Wait until something is ready, without a slot. None for a worker that should end."""
+        """Wait until something is ready, without a slot. None for a worker that should end.
+
+        Once all steps are handed out nothing becomes ready, and those that rest would have to be woken at the very end
+        of the run, at 12 us each.
+        """
         slot.give_up()
-        future = self.workers.rest(slot) if slot.clean and not self.stopping else None
+        if not slot.clean or self.stopping or self.schedule.unended <= len(self.active):
+            return None
+        future = self.workers.rest(slot)
         return None if future is None else await future
 
     def next_for(self, slot: Slot, fanout: Fanout | None) -> tuple[Unit, int] | None:
