@@ -7,6 +7,7 @@ what it reads depends on the graph alone and never on which of two unordered ste
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ _LEAST_SMALL: Final = -_MOST_SMALL
 INPUTS: Final = ""
 """The writer of the run's initial inputs. No step can have this name."""
 
+_FEW: Final = 4
+"""Records that are looked at one by one, because a look at all together is not free either."""
+_DICT: Final = frozenset((dict,))
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -227,6 +231,11 @@ def read_copy(value: Any) -> Any:
             return value.copy()
         return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}
     if kind is list:
+        # Records without containers, such as the outputs of a foreach: two thirds of the time of looking at each alone.
+        if len(value) > _FEW and type(value[0]) is dict and _DICT.issuperset(map(type, value)):
+            values = itertools.chain.from_iterable(map(dict.values, value))
+            if _SCALARS.issuperset(map(type, values)):
+                return list(map(dict.copy, value))
         return [v if type(v) in _SCALARS else read_copy(v) for v in value]
     return SecretStr(value.get_secret_value()) if kind is SecretStr else value
 

@@ -49,6 +49,7 @@ class Fanout:
         "_ended",
         "_exceptional",
         "_failed",
+        "_item_budget",
         "_limit",
         "_next",
         "_queued",
@@ -79,6 +80,7 @@ class Fanout:
         step = node.step
         self._account = run.account.part("step", f"Step {node.name!r}", step.budget, self.started)
         self._deadline = min(self.started + (step.total_timeout or math.inf), self._account.deadline)
+        self._item_budget = step.item_budget
         self._starts = array("d", [math.nan]) * self._count
         self._durations = self._starts[:]
         self._exceptional: dict[int, ItemOutcome] = {}
@@ -114,8 +116,8 @@ class Fanout:
     def begin(self, index: int, slot: Slot) -> Call:
         """The item on its way."""
         call = Call(self.run, self.node, slot, self._account, self._deadline, self.items[index], index)
-        if self.node.step.item_budget is not None:
-            call.bound(None, "item", self.node.step.item_budget)
+        if self._item_budget is not None:
+            call.bound(None, "item", self._item_budget)
         return call
 
     def complete(self, call: Call) -> bool:
