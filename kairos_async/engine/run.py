@@ -268,6 +268,7 @@ class Run(Dispatch):
                 raise
             finally:
                 slot.give_up()
+        self.workers.leave()
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:
