@@ -198,7 +198,7 @@ class LoopWorkers(Workers):
 
     def leave(self) -> None:
         # The callback is for workers that end in any other way, or are cancelled before they begin: to have the loop
-        # call it for each takes 2 us of the 19.
+        # call it for each takes 2 us more.
         task = self._current_task(self._loop)
         task.remove_done_callback(self._done)
         del self._scopes[task]
