@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextvars
 import itertools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Final
 
 import anyio
@@ -119,8 +119,8 @@ class Dispatch(abc.ABC):
         slot.held = True
         future.set_result((unit, index))
 
-    async def rest(self, slot: Slot) -> tuple[Unit, int] | None:
-        """Wait until something is ready, without a slot. None for a worker that should end.
+    def rest(self, slot: Slot) -> Awaitable[tuple[Unit, int] | None] | None:
+        """What a worker waits for, without a slot, until something is ready. None if it should end.
 
         Once all steps are handed out nothing becomes ready, and those that rest would have to be woken at the very end
         of the run, at 12 us each.
@@ -128,8 +128,7 @@ class Dispatch(abc.ABC):
         slot.give_up()
         if not slot.clean or self.stopping or self.schedule.unended <= len(self.active):
             return None
-        future = self.workers.rest(slot)
-        return None if future is None else await future
+        return self.workers.rest(slot)  # type: ignore[no-any-return]
 
     def next_for(self, slot: Slot, fanout: Fanout | None) -> tuple[Unit, int] | None:
         """The unit with which a worker goes on, keeping its slot; the rest is started beside it.

@@ -259,7 +259,7 @@ class Run(Dispatch):
                             self._complete(call)
                         else:
                             await self._settle(call, slot)
-                    following = self.next_for(slot, fanout) or await self.rest(slot)
+                    following = self.next_for(slot, fanout) or (await rest if (rest := self.rest(slot)) else None)
                     rounds += 1
                     if rounds % _YIELD_EVERY == 0:
                         await anyio.lowlevel.checkpoint()
@@ -268,6 +268,7 @@ class Run(Dispatch):
                 raise
             finally:
                 slot.give_up()
+        self.workers.leave()
 
     def _begin(self, node: Node, slot: Slot) -> Call:
         if self.hooks:

@@ -113,6 +113,9 @@ class Workers:
             del self._scopes[scope]
             self._note_end()
 
+    def leave(self) -> None:
+        """The calling worker has come to its end by itself, and does nothing more."""
+
     def rest(self, slot: object) -> Any:
         """A future for what the calling worker, of this slot, goes on with. None if it should rather end."""
         return None
@@ -182,7 +185,7 @@ class LoopWorkers(Workers):
         self._errors = []
         self._resting = []
         self._waiting: Any = None
-        self._new_scope, self._cancelled = _of_backend()
+        self._new_scope, self._cancelled, self._current_task = _of_backend()
 
     def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
         return self._run(pump, stop)
@@ -192,6 +195,14 @@ class LoopWorkers(Workers):
         task = self._loop.create_task(work(scope, *arguments), name=name, context=context)
         self._scopes[task] = scope
         task.add_done_callback(self._done, context=context)
+
+    def leave(self) -> None:
+        # The callback is for workers that end in any other way, or are cancelled before they begin: to have the loop
+        # call it for each takes 2 us more.
+        task = self._current_task(self._loop)
+        task.remove_done_callback(self._done)
+        del self._scopes[task]
+        self._note_end()
 
     def rest(self, slot: object) -> Any:
         # The last one that is busy ends the run, at once.
@@ -223,13 +234,16 @@ class LoopWorkers(Workers):
 
 
 @functools.cache
-def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException]]:
-    """The cancel scopes of the asyncio backend, and its cancellation. First called on an asyncio event loop.
+def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException], Callable[[Any], Any]]:
+    """The cancel scopes of the asyncio backend, its cancellation, and what tells the task that a loop runs.
+
+    First called on an asyncio event loop.
 
     anyio.CancelScope() asks for the backend each time, which costs as much as the scope; in a callback of the loop,
     where there is no task, anyio finds no backend.
     """
-    return type(anyio.CancelScope()), anyio.get_cancelled_exc_class()
+    asyncio: Any = sys.modules["asyncio"]
+    return type(anyio.CancelScope()), anyio.get_cancelled_exc_class(), asyncio.current_task
 
 
 def native_loop() -> Any:

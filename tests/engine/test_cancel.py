@@ -196,8 +196,12 @@ def test_a_run_can_be_cancelled_at_every_await(name: str, way: Callable[[int], A
     assert not any(stopped[-5:])
 
 
-def test_a_run_that_is_left_in_the_background_ends_with_its_loop() -> None:
-    """As `asyncio.run` ends, it cancels every task there is at once: the run's own, and the workers beside it."""
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_run_that_is_left_in_the_background_ends_with_its_loop(begun: bool) -> None:
+    """As `asyncio.run` ends, it cancels every task there is at once: the run's own, and the workers beside it.
+
+    Also those that have not begun.
+    """
 
     async def act(_: StepContext) -> None:
         await asyncio.sleep(1000)
@@ -205,8 +209,9 @@ def test_a_run_that_is_left_in_the_background_ends_with_its_loop() -> None:
     async def main() -> bool:
         steps = [Step(name, act) for name in "ab"]
         run = asyncio.create_task(Workflow("w", steps).run())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01 if begun else 0)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        assert len(tasks) == 3
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=5)
