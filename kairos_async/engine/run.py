@@ -267,7 +267,7 @@ class Run(Dispatch):
             if (tell := self.emitter.step_start) is None:
                 next(self.emitter.numbers)
             else:
-                tell(node.name, INFO, self.graph.starts[node.name])
+                tell(node.name, INFO, node.start or self.graph.note_starts(node))
         call = self.active[node.name] = Call(self, node, slot)
         if node.bounded:
             call.bound(node.step.total_timeout, "step", node.step.budget)
