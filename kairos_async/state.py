@@ -7,6 +7,7 @@ what it reads depends on the graph alone and never on which of two unordered ste
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,9 +23,16 @@ MAX_DEPTH: Final = 100
 MAX_INT_BITS: Final = 14_000
 """About 4,200 digits; Python refuses to print or parse integers beyond 4,300."""
 
+_MOST_SMALL: Final = 1 << 62
+_LEAST_SMALL: Final = -_MOST_SMALL
+"""Between these, an integer needs no look at its bits."""
+
 INPUTS: Final = ""
 """The writer of the run's initial inputs. No step can have this name."""
 
+_FEW: Final = 4
+"""Records that are looked at one by one, because a look at all together is not free either."""
+_DICT: Final = frozenset((dict,))
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
@@ -114,24 +122,32 @@ def _copy_dict(value: dict[Any, Any], depth: int, budget: list[int]) -> JSONValu
     if depth == MAX_DEPTH:
         raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
     copied: dict[str, JSONValue] = {}
+    left = budget[0]
     for key, item in value.items():
         if type(key) is not str:
             if not isinstance(key, str):
                 raise _Refused(f"has a key of type {type(key).__name__}")
             key = str.__str__(key)
-        budget[0] -= 8 + (len(key) if key.isascii() else _utf8_length(key))
-        # Short text is most of what there is: taking it here saves a call, a fifth of the time of a small dict.
-        if type(item) is str and item.isascii():
-            budget[0] -= len(item)
+        left -= 8 + (len(key) if key.isascii() else _utf8_length(key))
+        # As in a list: a third of the time of a small dict.
+        kind = type(item)
+        if kind is str and item.isascii():
+            left -= len(item)
+            copied[key] = item
+        elif (kind is int and _LEAST_SMALL < item < _MOST_SMALL) or (kind is float and item - item == 0.0):
+            left -= 8
             copied[key] = item
         else:
+            budget[0] = left
             try:
                 copied[key] = _copy(item, depth + 1, budget)
             except _Refused as refused:
                 refused.path.append(f".{key}")
                 raise
-        if budget[0] < 0:
+            left = budget[0]
+        if left < 0:
             raise _Refused("is larger than the limit")
+    budget[0] = left
     return copied
 
 
@@ -139,15 +155,28 @@ def _copy_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[int]
     if depth == MAX_DEPTH:
         raise _Refused(f"is nested over {MAX_DEPTH} levels, or contains itself")
     copied: list[JSONValue] = []
+    left = budget[0]
     for item in value:
-        budget[0] -= 8
-        try:
-            copied.append(_copy(item, depth + 1, budget))
-        except _Refused as refused:
-            refused.path.append(f"[{len(copied)}]")
-            raise
-        if budget[0] < 0:
+        left -= 8
+        # Short text and numbers are most of what there is: taking them here halves the time of a list of them.
+        kind = type(item)
+        if kind is str and item.isascii():
+            left -= len(item)
+            copied.append(item)
+        elif (kind is int and _LEAST_SMALL < item < _MOST_SMALL) or (kind is float and item - item == 0.0):
+            left -= 8
+            copied.append(item)
+        else:
+            budget[0] = left
+            try:
+                copied.append(_copy(item, depth + 1, budget))
+            except _Refused as refused:
+                refused.path.append(f"[{len(copied)}]")
+                raise
+            left = budget[0]
+        if left < 0:
             raise _Refused("is larger than the limit")
+    budget[0] = left
     return copied
 
 
@@ -202,6 +231,11 @@ def read_copy(value: Any) -> Any:
             return value.copy()
         return {k: v if type(v) in _SCALARS else read_copy(v) for k, v in value.items()}
     if kind is list:
+        # Records without containers, such as the outputs of a foreach: two thirds of the time of looking at each alone.
+        if len(value) > _FEW and type(value[0]) is dict and _DICT.issuperset(map(type, value)):
+            values = itertools.chain.from_iterable(map(dict.values, value))
+            if _SCALARS.issuperset(map(type, values)):
+                return list(map(dict.copy, value))
         return [v if type(v) in _SCALARS else read_copy(v) for v in value]
     return SecretStr(value.get_secret_value()) if kind is SecretStr else value
 

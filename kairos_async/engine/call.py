@@ -92,13 +92,14 @@ class Call(Scope):
         run: RunServices,
         node: Node,
         slot: Slot,
+        account: Account,
         deadline: float = math.inf,
         item: JSONValue = None,
         index: int | None = None,
     ) -> None:
         self.run = run
         self.node = node
-        self.account = run.account
+        self.account = account
         self.written = self.sizes = self.log = self.refused = None
         self.size = 0
         self.slot = slot

@@ -36,17 +36,20 @@ class Fanout:
 
     Attributes:
         items: the stored list; each item is copied for its action.
+        fails_fast: whether an item that fails ends the others; `settle` then makes its first attempt.
         stopped: whether a failure has ended this foreach: no other item starts.
         outputs: by position; None where an item has not completed.
     """
 
     __slots__ = (
         "_account",
+        "_count",
         "_deadline",
         "_durations",
         "_ended",
         "_exceptional",
         "_failed",
+        "_item_budget",
         "_limit",
         "_next",
         "_queued",
@@ -56,6 +59,7 @@ class Fanout:
         "_starts",
         "_writes",
         "_written_size",
+        "fails_fast",
         "items",
         "node",
         "outputs",
@@ -71,11 +75,13 @@ class Fanout:
         self.parallel = True  # The step as a whole holds the place of a `parallel=False` step; its items need none.
         self.items = items
         self.started = run.now()
-        self.outputs: list[JSONValue] = [None] * len(items)
+        self._count = len(items)
+        self.outputs: list[JSONValue] = [None] * self._count
         step = node.step
         self._account = run.account.part("step", f"Step {node.name!r}", step.budget, self.started)
         self._deadline = min(self.started + (step.total_timeout or math.inf), self._account.deadline)
-        self._starts = array("d", [math.nan]) * len(items)
+        self._item_budget = step.item_budget
+        self._starts = array("d", [math.nan]) * self._count
         self._durations = self._starts[:]
         self._exceptional: dict[int, ItemOutcome] = {}
         self._failed: dict[int, GaveUp] = {}
@@ -84,13 +90,16 @@ class Fanout:
         self._next = self._running = self._ended = self._size = self._written_size = 0
         self._queued = self.stopped = False
         self._writes: list[tuple[int, dict[str, JSONValue]]] = []
-        self._scopes: set[anyio.CancelScope] | None = (
-            set() if node.step.foreach_policy is ForeachPolicy.FAIL_FAST else None
-        )
+        self.fails_fast = node.step.foreach_policy is ForeachPolicy.FAIL_FAST
+        self._scopes: set[anyio.CancelScope] = set()  # under FAIL_FAST, of the items under way
+
+    def may_start(self) -> bool:
+        """Whether another item may start and none is queued."""
+        return not self._queued and self._next < self._count and self._running < self._limit and not self.stopped
 
     def offer(self) -> None:
         """Queue for a slot if an item may start and none is queued."""
-        if not self._queued and self._next < len(self.items) and self._running < self._limit and not self.stopped:
+        if self.may_start():
             self._queued = True
             self.run.schedule.push(self)
 
@@ -99,47 +108,58 @@ class Fanout:
         index = self._next
         self._next += 1
         self._running += 1
-        self._queued = index + 1 < len(self.items) and self._running < self._limit and not self.stopped
-        if self._queued:
-            self.run.schedule.push(self)
+        self._queued = False
+        if self._running < self._limit:
+            self.offer()
         return index
 
-    async def run_item(self, index: int, slot: Slot) -> bool:
-        """Run one item to its outcome. True if it was the last one and the foreach has ended."""
-        call = Call(self.run, self.node, slot, self._deadline, self.items[index], index)
-        call.account = self._account
-        if self.node.step.item_budget is not None:
-            call.bound(None, "item", self.node.step.item_budget)
-        gave_up: GaveUp | None = None
-        try:
-            if self._scopes is not None:
-                gave_up = await self._settle_or_stop(call, self._scopes)
-            elif not await attempt(call, 1):
-                gave_up = await recover(call)
-        except BaseException:
-            self._note(call, StepStatus.CANCELLED, None)
-            raise
-        self._running -= 1
-        if gave_up is None and not (call.attempts or call.skipped):
-            self._complete(call, index)
-        elif gave_up is _STOPPED:
-            self._note(call, StepStatus.CANCELLED, None)
-        else:
-            self._record(call, gave_up)
-        if not self._queued:
-            self.offer()
-        return self._running == 0 and (self.stopped or self._ended == len(self.items))
+    def begin(self, index: int, slot: Slot) -> Call:
+        """The item on its way."""
+        call = Call(self.run, self.node, slot, self._account, self._deadline, self.items[index], index)
+        if self._item_budget is not None:
+            call.bound(None, "item", self._item_budget)
+        return call
 
-    def _complete(self, call: Call, index: int) -> None:
-        """Record an item that completed at its first attempt, as nearly all do."""
+    def complete(self, call: Call) -> bool:
+        """Record an item that completed at its first attempt, as nearly all do. True if the foreach has ended."""
+        index = call.index
+        assert index is not None
         started = call.started
         duration_ms = (call.ended - started) * 1000
+        self._running -= 1
         self._ended += 1
         self._starts[index] = (started - self.run.started) * 1000
         self._durations[index] = duration_ms
         self._keep(call, index)
         if self.run.hooks:
             self._announce(call, StepStatus.COMPLETED, duration_ms, None)
+        return not self._running and self._is_over()
+
+    async def settle(self, call: Call) -> bool:
+        """Bring an item to every other outcome, and record it. True if the foreach has ended.
+
+        Under FAIL_FAST the first attempt is made here too.
+        """
+        gave_up: GaveUp | None = None
+        try:
+            if self.fails_fast:
+                gave_up = await self._settle_or_stop(call)
+            elif call.attempts:
+                gave_up = await recover(call)
+        except BaseException:
+            self.note_cancelled(call)
+            raise
+        if gave_up is None and not (call.attempts or call.skipped):
+            return self.complete(call)
+        self._running -= 1
+        if gave_up is _STOPPED:
+            self.note_cancelled(call)
+        else:
+            self._record(call, gave_up)
+        return not self._running and self._is_over()
+
+    def _is_over(self) -> bool:
+        return self.stopped or self._ended == self._count
 
     def _keep(self, call: Call, index: int) -> None:
         self.outputs[index] = call.output
@@ -148,18 +168,22 @@ class Fanout:
             self._written_size += call.size
             self._writes.append((index, call.written))
 
-    async def _settle_or_stop(self, call: Call, scopes: set[anyio.CancelScope]) -> GaveUp | None:
+    def note_cancelled(self, call: Call) -> None:
+        """Record an item that was ended."""
+        self._note(call, StepStatus.CANCELLED, None)
+
+    async def _settle_or_stop(self, call: Call) -> GaveUp | None:
         """The item's outcome, or `_STOPPED` if another item's failure ended it."""
         if self.stopped:
             return _STOPPED
         with anyio.CancelScope() as scope:
-            scopes.add(scope)
+            self._scopes.add(scope)
             call.slot.item_scope = scope
             try:
                 return None if await attempt(call, 1) else await recover(call)
             finally:
                 call.slot.item_scope = None
-                scopes.discard(scope)
+                self._scopes.discard(scope)
         return _STOPPED
 
     def _record(self, call: Call, gave_up: GaveUp | None) -> None:
@@ -168,10 +192,9 @@ class Fanout:
         if gave_up is not None:
             if gave_up.status is StepStatus.FAILED_FINAL:
                 self._failed[index] = gave_up
-                if self._scopes is not None:
-                    self.stopped = True
-                    for scope in self._scopes:
-                        scope.cancel()
+                self.stopped = self.fails_fast
+                for scope in self._scopes:
+                    scope.cancel()
             self._note(call, gave_up.status, gave_up.failure)
             return
         self._keep(call, index)
@@ -204,7 +227,7 @@ class Fanout:
         data: dict[str, JSONValue] = {
             "index": call.index,
             "done": self._ended,
-            "total": len(self.items),
+            "total": self._count,
             "duration_ms": duration_ms,
             "attempts": len(call.attempts) or 1,
             "attempt_ms": call.attempts[-1].duration_ms if call.attempts else duration_ms,
@@ -239,7 +262,7 @@ class Fanout:
         limit = self.run.store.limits.value_bytes
         if self._size > limit:
             raise StateError(
-                f"{self.node.output_subject}: its {len(self.items)} outputs have {self._size} bytes together; the "
+                f"{self.node.output_subject}: its {self._count} outputs have {self._size} bytes together; the "
                 f"limit of one value is {limit}."
             )
         writers: dict[str, int] = {}

@@ -234,14 +234,23 @@ class Run(Dispatch):
         rounds = 0
         with scope:
             try:
-                while not self.stopping:
+                following: tuple[Unit, int] | None = unit, index
+                while following is not None and not self.stopping:
+                    unit, index = following
                     gauge = self.emitter.gauge  # most have room: to see that here takes a third of what a call does
                     if gauge is not None and len(gauge.facts) >= gauge.room and self.emitter.is_full():
                         await self.emitter.drain()
                         continue
-                    if isinstance(unit, Fanout):
-                        if await unit.run_item(index, slot):
-                            await self._conclude(unit, slot)
+                    fanout = unit if isinstance(unit, Fanout) else None
+                    if fanout is not None:
+                        item = fanout.begin(index, slot)
+                        try:
+                            completed = not fanout.fails_fast and await attempt(item, 1) and not item.skipped
+                        except BaseException:
+                            fanout.note_cancelled(item)
+                            raise
+                        if fanout.complete(item) if completed else await fanout.settle(item):
+                            await self._conclude(fanout, slot)
                     elif (node := unit.node).foreach is not None:
                         await self._begin_fanout(node, node.foreach, slot)
                     else:
@@ -250,9 +259,7 @@ class Run(Dispatch):
                             self._complete(call)
                         else:
                             await self._settle(call, slot)
-                    if (following := self.next_for(slot) or await self.rest(slot)) is None:
-                        return
-                    unit, index = following
+                    following = self.next_for(slot, fanout) or await self.rest(slot)
                     rounds += 1
                     if rounds % _YIELD_EVERY == 0:
                         await anyio.lowlevel.checkpoint()
@@ -268,7 +275,7 @@ class Run(Dispatch):
                 next(self.emitter.numbers)
             else:
                 tell(node.name, INFO, node.start or self.graph.note_starts(node))
-        call = self.active[node.name] = Call(self, node, slot)
+        call = self.active[node.name] = Call(self, node, slot, self.account)
         if node.bounded:
             call.bound(node.step.total_timeout, "step", node.step.budget)
         return call
@@ -303,7 +310,7 @@ class Run(Dispatch):
                 f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
                 "it return one, such as list(d.items())."
             )
-            call = Call(self, node, slot)
+            call = Call(self, node, slot, self.account)
             gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return

@@ -87,7 +87,7 @@ async def attempt(call: Call, number: int) -> bool:
                 output = await call_in_time(call, context)
         finally:
             del OPEN[context]
-            call.slot.note_context(run.context)
+            call.slot.note_context()
         if output is SKIP:
             call.renew()
             call.skipped = True

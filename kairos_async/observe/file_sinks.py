@@ -69,7 +69,7 @@ class JSONLinesSink:
         return f"JSONLinesSink({str(self._path)!r})"
 
     def begin(self, run_id: str, workflow: str) -> None:
-        """Make the file, so that a place that cannot be written is known before the first step."""
+        """Make the file. Of a `required` sink it is known before the first step whether that can be done."""
         self._lines(run_id)
 
     def emit(self, event: Event) -> None:

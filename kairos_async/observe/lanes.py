@@ -7,14 +7,16 @@ for each event. What a sink does, or fails to do, stays in its lane.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
 from kairos_async.engine.emit import Inbox
+from kairos_async.engine.tasks import clock_of, native_loop
 from kairos_async.events import Facts, WorkflowComplete
 from kairos_async.observe.piles import Piece, Pile, Portion, facts_in
 from kairos_async.observe.targets import Outcome, Target
@@ -30,6 +32,23 @@ _MOST: Final = 2_000
 rendered already is given as a whole: a call takes some ten turns of the loop, which are 50 ms of a busy one."""
 
 
+_LOOKS: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+"""Seconds of a call after which it is looked how busy the run is, each after the one before."""
+_MANY: Final = 5
+_RATE: Final = 10_000
+"""Events meanwhile, and how many a second, that show a run of short steps. It is held back for 1 to 2 ms then.
+
+A thread gets the interpreter from a busy event loop by luck only, because the loop lets go of it for no more than a
+microsecond in each turn. That wakes the thread in vain, which took 4 us of each step of 12, and went on after the call:
+the thread also has to get back to where it waits for the next one.
+"""
+_LATE: Final = 0.0004
+"""Seconds by which a timer may be late. It is later where many steps run in each turn of the loop; then there are too
+few turns to wake a thread often, and many steps to hold back."""
+_HELD: Final = 0.005
+"""Seconds for which the run is held back at most."""
+_BACK: Final = 0.001
+"""Seconds, of these, in which a thread gets back."""
 _SLICES: Final = 10
 """Parts in which a time limit is waited for."""
 
@@ -73,20 +92,9 @@ class Lane:
     """
 
     __slots__ = (
-        *("_after", "_before", "_closing", "_final", "_idle", "_pending", "_redactor", "_room", "_scope", "_size"),
-        *(
-            "_source",
-            "_timeout",
-            "_wait",
-            "_wake",
-            "begun",
-            "broken",
-            "done",
-            "dropped",
-            "lost",
-            "problem",
-            "target",
-        ),
+        *("_after", "_before", "_begin", "_closing", "_counts", "_final", "_held", "_holds", "_idle", "_pending"),
+        *("_redactor", "_room", "_scope", "_size", "_source", "_timeout", "_wait", "_wake"),
+        *("begun", "broken", "done", "dropped", "lost", "problem", "target"),
     )
 
     def __init__(
@@ -109,6 +117,11 @@ class Lane:
         self._final: Facts | None = None  # of the final event, if it found the queue full
         self._idle = False
         self._closing = False
+        self._counts = True  # among the runs of the sink
+        self._begin: tuple[str, str] | None = None  # what the sink has not been told yet
+        # A virtual clock would jump to the end of the time for which the run is held back.
+        self._holds = self._wait and not target.on_loop and clock_of(native_loop()) is time.monotonic
+        self._held = False
         self._scope = anyio.CancelScope(shield=True)
         self._wake = anyio.Event()
         self._room = anyio.Event()
@@ -116,7 +129,7 @@ class Lane:
     @property
     def room(self) -> int:
         """How many events may still be queued."""
-        return max(0, self._size - self._pending.count)
+        return 0 if self._held else max(0, self._size - self._pending.count)
 
     def offer(self, found: Sequence[Facts], portion: Portion) -> None:
         """Queue events; the portion is of the same facts. Does not wait: whoever can should `drain()` before it goes
@@ -170,7 +183,7 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether the run should wait until the sink has taken something."""
-        return self._pending.count >= self._size and self._wait and not self.broken
+        return (self._held or self._pending.count >= self._size) and self._wait and not self.broken
 
     async def drain(self) -> None:
         """Wait until the queue is not full, or its sink is given up."""
@@ -203,19 +216,30 @@ class Lane:
         try:
             with self._scope:
                 try:
-                    await self._call(lambda outcome: target.call(outcome, "begin", run_id, workflow))
+                    if target.at_once and not target.required:
+                        self._begin = (run_id, workflow)
+                        await self._pause()
+                    else:
+                        await self._call(lambda outcome: target.call(outcome, "begin", run_id, workflow))
                     self.begun.set()
                     while await self._something():
                         await self._deliver()
-                    await self._call(lambda outcome: target.call(outcome, "flush"))
+                    if self._counts:
+                        await self._call(lambda outcome: target.call(outcome, "flush"))
+                        if self._leave():
+                            await self._call(lambda outcome: target.call(outcome, "close"))
                 finally:
-                    target.runs -= 1
-                if not target.runs:
-                    await self._call(lambda outcome: target.call(outcome, "close"))
+                    self._leave()
         finally:
             self.lost += self._pending.count
             self.begun.set()
             self.done.set()
+
+    def _leave(self) -> bool:
+        """Count the run among those of the sink no longer. Whether it was the last of them."""
+        self.target.runs -= self._counts
+        self._counts = False
+        return not self.target.runs
 
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
@@ -246,13 +270,63 @@ class Lane:
                 pieces = [Portion(rest, pack=False)] if rest else []
         finally:
             self.lost += left
+        await self._pause()
+
+    async def _pause(self) -> None:
+        """Let something come up, unless there is much already or the run has ended."""
         if not self._closing and self._pending.count < self._size // 2:
             self._wake = anyio.Event()
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
 
     async def _give(self, pieces: list[Piece], dropped: int) -> Outcome:
-        return await self._call(lambda outcome: self.target.emit(outcome, pieces, dropped))
+        target = self.target
+        if not target.at_once:
+            return await self._call(lambda outcome: target.emit(outcome, pieces, dropped))
+        begin, self._begin = self._begin, None
+        is_last = self._closing and not self._pending.count and self._final is None
+        leave = self._leave if is_last else None
+        return await self._call(lambda outcome: target.visit(outcome, begin, pieces, dropped, leave))
+
+    async def _make_way(self, outcome: Outcome) -> bool:
+        """Let the thread that makes the call have the interpreter, if the run keeps it busy. Whether that was so."""
+        for pause in _LOOKS:
+            if await self._is_busy(pause, outcome.ended):
+                with self._held_back(), anyio.move_on_after(_HELD):
+                    await outcome.ended.wait()
+                    await anyio.sleep(_BACK)
+                return True
+            if outcome.ended.is_set() or self._closing:
+                break
+        return False
+
+    async def _make_way_back(self) -> None:
+        """The same for a thread whose call has ended."""
+        self._wake = anyio.Event()
+        if not self._closing and await self._is_busy(_LOOKS[0], self._wake):
+            with self._held_back():
+                await anyio.sleep(_BACK)
+
+    async def _is_busy(self, seconds: float, end: anyio.Event) -> bool:
+        """Whether the run ends a short step in each of many turns of the loop. False if the end comes before that is
+        known."""
+        before, started = self._pending.count + len(self._source.inbox.facts), time.monotonic()
+        with anyio.move_on_after(seconds):
+            await end.wait()
+            return False
+        events, took = self._pending.count + len(self._source.inbox.facts) - before, time.monotonic() - started
+        return events >= max(_MANY, _RATE * took) and took < seconds + _LATE
+
+    @contextlib.contextmanager
+    def _held_back(self) -> Iterator[None]:
+        """Have the run start nothing meanwhile."""
+        self._held = True
+        self._source.collect()  # from here on the inbox has no room
+        try:
+            yield
+        finally:
+            self._held = False
+            self._make_room()
 
     def _make_room(self) -> None:
         self._room.set()
@@ -263,13 +337,17 @@ class Lane:
         outcome = Outcome()
         if self.broken:
             return outcome
-        async with self.target.turn():
-            if self.target.stuck:
+        target = self.target
+        made_way = not (self._holds and (self.begun.is_set() or not target.required))
+        async with target.turn():
+            if target.stuck:
                 self._break(f"hangs in a call of another run, for more than {self._timeout:g} s")
                 return outcome
             until = time.monotonic() + self._timeout
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._carry_out, call, outcome)
+                if not made_way:
+                    made_way = await self._make_way(outcome)
                 await wait_for(self._timeout, outcome.ended)
                 # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
                 while outcome.in_thread and not outcome.ended.is_set() and time.monotonic() < until:
@@ -277,6 +355,8 @@ class Lane:
                 if not outcome.ended.is_set():
                     self._break(f"was not done with a call after {self._timeout:g} s")
                     tasks.cancel_scope.cancel()
+        if not made_way:
+            await self._make_way_back()
         if outcome.error is not None:
             self._note(outcome.error)
         return outcome

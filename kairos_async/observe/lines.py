@@ -70,18 +70,18 @@ def encode(event: Event, dropped: int = 0) -> bytes:
 
 
 def lines_of(found: Sequence[Facts]) -> str:
-    """The events with these facts as lines, each with its line feed."""
+    """The events of one run with these facts as lines, each with its line feed."""
     # Put together by hand: serialising each event as a dict takes three times as long, and a busy run writes nothing
-    # else. What the events of a run share is worked out once, and the time once a millisecond.
+    # else. What the events share is worked out once, and the time once a millisecond.
+    if not found:
+        return ""
     lines: list[str] = []
-    run_id, heads, clock, start = "", _HEADS, "", -_MILLISECOND
+    run_id, clock, start = _text(found[0][1]), "", -_MILLISECOND
+    heads = {kind: f'{head}{run_id},"sequence":' for kind, head in _HEADS.items()}
     three, text_of, levels = _THREE_DIGITS, _text, _LEVELS
-    for (kind, run, sequence, moment, step, level, _), said in zip(found, _data_of(found), strict=True):
-        if run != run_id:
-            run_id, escaped = run, _text(run)
-            heads = {each: f'{head}{escaped},"sequence":' for each, head in _HEADS.items()}
+    for (kind, _, sequence, moment, step, level, _), said in zip(found, _data_of(found), strict=True):
         nanos = moment - start
-        if not 0 <= nanos < _MILLISECOND:
+        if not 0 <= nanos < 1_000_000:
             nanos = moment % _MILLISECOND
             start = moment - nanos
             clock = f',"timestamp":"{_milliseconds(start)}'

@@ -30,9 +30,10 @@ class RunLogger:
         logger.get_log().summary
 
     Each sink has a bounded queue and a task of its own in each run: no sink keeps the event loop, another sink or the
-    next step waiting, but when its queue is full and `on_full` is "wait". All that is queued is written before `run()`
-    returns. A sink that raises, hangs or cannot write changes nothing of the run: a line in `result.warnings` says so,
-    with the number of events that it missed. A sink with `required=True` makes the run fail instead.
+    next step waiting, but when its queue is full and `on_full` is "wait"; then the steps of a run that leaves the loop
+    no idle moment wait some 2 ms for its thread, too. All that is queued is written before `run()` returns. A sink that
+    raises, hangs or cannot write changes nothing of the run: a line in `result.warnings` says so, with the number of
+    events that it missed. A sink with `required=True` makes the run fail instead.
 
     One logger may serve any number of runs, workflows and event loops at once.
 
@@ -97,31 +98,39 @@ class RunLogger:
     async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[Logged]:
         """Open the sinks for a run, and write all that is queued at its end."""
         run = self._begin(run_id)
-        raised: BaseException | None = None
-        if self._targets:
-            redactor = self._redactor or Redactor()
-            lanes = [
-                Lane(target, self._queue_size, self._on_full, self._sink_timeout, redactor, run)
-                for target in self._targets
-            ]
-            run.open_lanes(lanes, waits=self._on_full == "wait")
         try:
-            async with anyio.create_task_group() as tasks:
-                for lane in run.lanes:
-                    tasks.start_soon(lane.work, run_id, workflow)
-                try:
-                    if not await run.is_refused():
-                        yield run
-                except BaseException as error:  # raised again below: a task group would make a group of it
-                    raised = error
-                with anyio.CancelScope(shield=True):
-                    await run.finish(self._sink_timeout)
+            if not self._targets:  # 80 us less of a small run
+                yield run
+                return
+            async with self._sinks_of(run, workflow):
+                yield run
         finally:
             self._end(run)
+
+    @contextlib.asynccontextmanager
+    async def _sinks_of(self, run: Logged, workflow: str) -> AsyncIterator[None]:
+        raised: BaseException | None = None
+        redactor = self._redactor or Redactor()
+        lanes = [
+            Lane(target, self._queue_size, self._on_full, self._sink_timeout, redactor, run) for target in self._targets
+        ]
+        run.open_lanes(lanes, waits=self._on_full == "wait")
+        async with anyio.create_task_group() as tasks:
+            for lane in lanes:
+                tasks.start_soon(lane.work, run.run_id, workflow)
+            try:
+                if not await run.is_refused():
+                    yield
+            except BaseException as error:  # raised again below: a task group would make a group of it
+                raised = error
+            with anyio.CancelScope(shield=True):
+                await run.finish(self._sink_timeout)
         problems = run.problems()
         if raised is not None:
             for problem in problems:
-                structlog.get_logger("kairos_async").warning("sink_failed", run_id=run_id, error_message=str(problem))
+                structlog.get_logger("kairos_async").warning(
+                    "sink_failed", run_id=run.run_id, error_message=str(problem)
+                )
             raise raised
         if problems:
             raise ExceptionGroup("sinks", problems)

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +16,8 @@ import anyio.to_thread
 from kairos_async.events import Event, Facts, event_of
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.piles import Piece, Rendered, facts_in
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -80,6 +82,7 @@ class Target:
     """A sink, and how to call it.
 
     Attributes:
+        at_once: whether all there is to tell can be told in one call of a thread, as for the sinks that `render`.
         name: for messages.
         on_loop: whether the sink is called on the event loop; else in worker threads, at least mostly.
         render: of a sink of ours that can say on the loop what it will write; None of others.
@@ -94,6 +97,7 @@ class Target:
         "_lock",
         "_sink",
         "_turns",
+        "at_once",
         "name",
         "on_loop",
         "render",
@@ -111,6 +115,8 @@ class Target:
         self.render: Callable[[Sequence[Facts]], Rendered[Any]] | None = getattr(sink, "render", None)
         self._emit_many: Callable[[Sequence[Event], int], Any] | None = getattr(sink, "emit_many", None)
         self.on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
+        methods = (getattr(sink, name, None) for name in ("begin", "flush", "close"))
+        self.at_once = self.render is not None and not any(_is_async(method) for method in methods if method)
         self._lock = threading.Lock()
         self._turns: anyio.lowlevel.RunVar[anyio.Lock] = anyio.lowlevel.RunVar("kairos_async_sink_turns")
         self.name = _name(sink)
@@ -146,23 +152,51 @@ class Target:
             for answer in await self._in_thread(lambda: self._emit_in_thread(outcome, events), outcome):
                 await _guarded(answer, outcome, 1)
 
+    async def visit(
+        self,
+        outcome: Outcome,
+        begin: tuple[str, str] | None,
+        pieces: Sequence[Piece],
+        dropped: int,
+        leave: Callable[[], bool] | None,
+    ) -> None:
+        """Tell a sink that is `at_once` all that there is to tell: that a run begins, what happened, and that it has
+        ended; then `leave` says whether it was the last one. Each call of a thread takes 0.3 ms and more."""
+        sink, count = self._sink, sum(piece.count for piece in pieces)
+
+        def visit() -> None:
+            if begin is not None and hasattr(sink, "begin"):
+                self._try(sink.begin, begin, outcome, 0)
+            self._try(sink.emit_rendered, (pieces, dropped), outcome, count)
+            outcome.count = count
+            if leave is not None:
+                self._try(sink.flush, (), outcome, 0)
+                if leave():
+                    self._try(sink.close, (), outcome, 0)
+
+        await self._in_thread(visit, outcome)
+
     async def _call(self, function: Callable[..., Any], arguments: Any, outcome: Outcome, events: int) -> None:
         """Call a method: on the loop if it is async or wants to be there, else in a thread."""
 
         def call() -> Any:
             try:
-                return function(*arguments)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                outcome.failed(error, getattr(error, "missing", events))
+                return self._try(function, arguments, outcome, events)
             finally:
                 outcome.count = events
 
-        on_loop = self.on_loop or _is_async(function)
-        answer = call() if on_loop else (await self._in_thread(lambda: [call()], outcome))[0]
+        answer = call() if self.on_loop or _is_async(function) else await self._in_thread(call, outcome)
         if inspect.isawaitable(answer):
             await _guarded(answer, outcome, events)
+
+    def _try(self, function: Callable[..., Any], arguments: Any, outcome: Outcome, events: int) -> Any:
+        """What the function returns; what it raises is noted, for so many events if it does not say for how many."""
+        try:
+            return function(*arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            outcome.failed(error, getattr(error, "missing", events))
 
     async def _emit_on_loop(self, outcome: Outcome, events: Sequence[Event]) -> None:
         started = time.monotonic()
@@ -200,11 +234,11 @@ class Target:
             return None
         return answer if inspect.isawaitable(answer) else None
 
-    async def _in_thread(self, function: Callable[[], list[Any]], outcome: Outcome) -> list[Any]:
+    async def _in_thread(self, function: Callable[[], T], outcome: Outcome) -> T:
         """Call a function in a worker thread. A cancellation leaves the thread behind, `stuck` until it ends."""
         outcome.in_thread = True
 
-        def call() -> list[Any]:
+        def call() -> T:
             self.stuck += 1
             try:
                 with self._lock:  # two event loops, in two threads, may share the sink

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kairos_async import ScopeError, StateError, StateLimits, StateStore
 from kairos_async._types import MISSING
-from kairos_async.state import store_copy
+from kairos_async.state import MAX_INT_BITS, read_copy, store_copy
 
 
 def below(*names: str) -> Callable[[str], bool]:
@@ -176,6 +176,25 @@ def test_a_stored_copy_is_equal_shares_nothing_and_has_its_documented_size(value
     assert repr(copied) == repr(value)
     assert not containers(copied) & containers(value)
     assert size == size_of(value)
+
+
+@given(JSON, JSON, st.integers(1, 6))
+def test_a_copy_that_is_read_is_equal_and_shares_nothing(first: Any, second: Any, times: int) -> None:
+    """Nor does a list that is long enough to be looked at as a list of records."""
+    stored = [first, *[second] * times]
+    read = read_copy(stored)
+    assert repr(read) == repr(stored)
+    assert not containers(read) & containers(stored)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("within", [lambda n: n, lambda n: [n], lambda n: {"k": n}])
+def test_an_integer_has_the_same_limit_wherever_it_stands(within: Callable[[int], Any], sign: int) -> None:
+    """And one of the largest is kept as it is."""
+    largest = sign * ((1 << MAX_INT_BITS) - 1)
+    assert store_copy(within(largest), 100, "subject")[0] == within(largest)
+    with pytest.raises(StateError, match="is an integer of more than"):
+        store_copy(within(largest + sign), 100, "subject")
 
 
 @given(JSON.filter(lambda value: "inf" not in repr(value)), st.integers(1, 200))

@@ -123,6 +123,15 @@ def test_every_event_survives_its_line(
     assert decode(line[:-1]) == (event, dropped)
 
 
+def test_a_run_that_told_nothing_is_an_empty_log(tmp_path: Path) -> None:
+    """As of a process that ends between the two."""
+    sink = FileSink(tmp_path / "run.json")
+    sink.begin("r", "w")
+    sink.close()
+    written = json.loads((tmp_path / "run.json").read_bytes())
+    assert (written["run_id"], written["events"]) == ("r", [])
+
+
 @pytest.mark.parametrize("text", ["\0", '\0",', ',"\\u0000",', "\n"])
 def test_events_stay_apart_whatever_their_data_hold(text: str) -> None:
     """Their data are encoded together."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import structlog
@@ -309,6 +310,20 @@ async def test_runs_at_once_keep_their_logs_apart(tmp_path: Path) -> None:
         assert [e for e in keeping.events if e.run_id == result.run_id] == list(log.events)
     assert keeping.most == 1
     assert keeping.calls == ["flush"] * 20 + ["close"]
+
+
+def test_a_busy_run_lets_the_thread_of_a_sink_work(tmp_path: Path) -> None:
+    """It is not woken in vain in each turn of the loop."""
+    import resource  # not on Windows
+
+    async def turn(ctx: StepContext) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    chain = [Step(f"s{i}", turn, depends_on=[f"s{i - 1}"] if i else []) for i in range(5_000)]
+    workflow = Workflow("w", chain, hooks=[RunLogger(sinks=[JSONLinesSink(tmp_path / "run.jsonl")])])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    assert workflow.run_sync().status == "complete"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before < 1_500
 
 
 def test_two_event_loops_may_share_a_logger() -> None:
