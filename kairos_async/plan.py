@@ -37,6 +37,7 @@ class Node:
         checks_at_once: whether the output has a contract for which nothing has to be awaited.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
         start: what its start is told with; None until a hook wants to know.
+        shown: how events name it: by its name, noted when a hook first wanted to know. None: not noted.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Node:
         "reads",
         "remaining",
         "required",
+        "shown",
         "start",
         "step",
         "successors",
@@ -103,6 +105,7 @@ class Node:
         self.successors: tuple[int, ...] = ()
         self.remaining = 0.0
         self.start: dict[str, Any] | None = None
+        self.shown: str | None = None
 
     def __repr__(self) -> str:
         return f"<Node {self.index} {self.name!r}>"
