@@ -36,6 +36,8 @@ class Node:
         required: keys without which the step cannot run: of its input contract, its template, and its foreach.
         checks_at_once: whether the output has a contract for which nothing has to be awaited.
         remaining: expected seconds of the longest path from the start of this step to an end of the graph.
+        start: what its start is told with; None until a hook wants to know.
+        shown: how events name it: by its name, noted when a hook first wanted to know. None: not noted.
     """
 
     __slots__ = (
@@ -60,6 +62,8 @@ class Node:
         "reads",
         "remaining",
         "required",
+        "shown",
+        "start",
         "step",
         "successors",
         "timeout",
@@ -100,6 +104,8 @@ class Node:
         self.needs: tuple[int, ...] = ()
         self.successors: tuple[int, ...] = ()
         self.remaining = 0.0
+        self.start: dict[str, Any] | None = None
+        self.shown: str | None = None
 
     def __repr__(self) -> str:
         return f"<Node {self.index} {self.name!r}>"
@@ -231,11 +237,12 @@ class TaskGraph:
         """What `needs` says of each step, in the order of declaration."""
         return {node.name: self.needs(node.name) for node in self.nodes}
 
-    @functools.cached_property
-    def starts(self) -> dict[str, dict[str, Any]]:
-        """What the start of each step is told with; one for all that need the same, as those of a layer do."""
+    def note_starts(self, node: Node) -> dict[str, Any]:
+        """Note with each step what its start is told with: one for all that need the same, as those of a layer do."""
         kept: dict[tuple[str, ...], dict[str, Any]] = {}
-        return {name: kept.setdefault(needs, {"attempt": 1, "needs": needs}) for name, needs in self.all_needs.items()}
+        for each, needs in zip(self.nodes, self.all_needs.values(), strict=True):
+            each.start = kept.setdefault(needs, {"attempt": 1, "needs": needs})
+        return node.start or {}
 
     def needs(self, step: str) -> tuple[str, ...]:
         """The names of the steps that the step of this name needs directly."""

@@ -17,7 +17,7 @@ from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
 from kairos_async.engine.slots import Slot
-from kairos_async.events import INFO, EventLevel, ItemComplete, ItemFail
+from kairos_async.events import INFO, EventLevel, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.failure import Failure, FailureAction, FailureKind, ForeachPolicy
 from kairos_async.outcomes import Attempt, AttemptStatus, ItemOutcome, ItemOutcomes, StepStatus
@@ -233,10 +233,11 @@ class Fanout:
             "attempt_ms": call.attempts[-1].duration_ms if call.attempts else duration_ms,
         }
         if status is StepStatus.COMPLETED:
-            if (tell := self.run.emitter.tell[ItemComplete]) is None:
-                self.run.emitter.pass_over()
+            emitter = self.run.emitter
+            if (tell := emitter.item_complete) is None:
+                next(emitter.numbers)
             else:
-                tell(self.node.name, INFO, data)
+                tell(self.node.shown or emitter.name_of(self.node), INFO, data)
             return
         data["status"] = status.value
         data["error_type"] = failure.error_type if failure else None

@@ -8,7 +8,7 @@ from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.fanout import Fanout
 from kairos_async.engine.runner import GaveUp
-from kairos_async.events import INFO, EventLevel, StepCancel, StepFail, StepSkip
+from kairos_async.events import INFO, EventLevel, StepCancel, StepComplete, StepFail, StepSkip
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import (
     Attempt,
@@ -106,13 +106,10 @@ def announce_completed(
     run: RunRecord, name: str, duration_ms: float, attempts: int, attempt_ms: float, shown: JSONValue
 ) -> None:
     """Emit the event that a step has completed. `shown` is its output, redacted; left out if no hook wants it."""
-    if (tell := run.emitter.step_complete) is None:
-        next(run.emitter.numbers)
-        return
     data: dict[str, JSONValue] = {"duration_ms": duration_ms, "attempts": attempts, "attempt_ms": attempt_ms}
     if run.emitter.outputs:
         data["output"] = shown  # copied by whoever reads the event
-    tell(name, INFO, data)
+    run.emitter.say(StepComplete, name, INFO, data)
 
 
 def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:

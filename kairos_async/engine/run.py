@@ -275,7 +275,7 @@ class Run(Dispatch):
             if (tell := self.emitter.step_start) is None:
                 next(self.emitter.numbers)
             else:
-                tell(node.name, INFO, self.graph.starts[node.name])
+                tell(node.shown or self.emitter.name_of(node), INFO, node.start or self.graph.note_starts(node))
         call = self.active[node.name] = Call(self, node, slot, self.account)
         if node.bounded:
             call.bound(node.step.total_timeout, "step", node.step.budget)
@@ -300,7 +300,7 @@ class Run(Dispatch):
                 data: dict[str, JSONValue] = {"duration_ms": took, "attempts": 1, "attempt_ms": took}
                 if emitter.outputs:
                     data["output"] = call.shown
-                tell(name, INFO, data)
+                tell(call.node.shown or emitter.name_of(call.node), INFO, data)
         self._leave(name)
 
     async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Final, cast
+from typing import Final
 
 from kairos_async.security.keys import KeyMatcher, remember
 from kairos_async.security.known import KnownSecrets
@@ -18,12 +18,10 @@ class KeyFacts(dict[str, int]):
     """What the matcher says of each key, or ODD: one look-up for both.
 
     Attributes:
-        names: those from code that were asked for and are not ODD, each by itself, and None. To look one up in a dict
-            that is nothing more takes a third of the time.
         shared: what holds for every run: these facts. No property, which would take half a hundredth of an item.
     """
 
-    __slots__ = ("_plain", "matcher", "names", "shared")
+    __slots__ = ("_plain", "matcher", "shared")
 
     shared: KeyFacts
 
@@ -33,16 +31,8 @@ class KeyFacts(dict[str, int]):
     def __init__(self, matcher: KeyMatcher) -> None:
         super().__init__()
         self.matcher: Final = matcher
-        self.names: Final[dict[str | None, str | None]] = {None: None}
         self.shared = self
         self._plain: dict[frozenset[str], bool] = {}
-
-    def is_odd(self, name: str) -> bool:
-        """Whether a name from code is ODD."""
-        if self[name] == ODD:
-            return True
-        remember(cast(dict[str, str], self.names), name, name)
-        return False
 
     def are_plain(self, keys: frozenset[str]) -> bool:
         """Whether values that are no containers hold nothing to register, under whichever of these keys they stand.

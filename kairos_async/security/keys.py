@@ -46,7 +46,6 @@ _CACHED_KEYS: Final = 131_072
 _CACHED_KEY_LENGTH: Final = 128
 
 _Key = TypeVar("_Key", str, bytes)
-_Verdict = TypeVar("_Verdict")
 
 
 class KeyMatcher(dict[str, int]):
@@ -161,7 +160,7 @@ class _BytesMatcher(dict[bytes, int]):
         return verdict
 
 
-def remember(cache: dict[_Key, _Verdict], key: _Key, verdict: _Verdict) -> None:
+def remember(cache: dict[_Key, int], key: _Key, verdict: int) -> None:
     """Keep a verdict, unless the key is too long to be met again. A full cache begins anew."""
     if len(key) <= _CACHED_KEY_LENGTH:
         if len(cache) >= _CACHED_KEYS:

@@ -209,14 +209,9 @@ class Redactor:
             text = str.__str__(text)
         return scrub(text, self._keys, self._known)
 
-    @property
-    def names(self) -> dict[str | None, str | None]:
-        """What `name` makes of names for which it was asked before; not of all of them."""
-        return self._facts.shared.names
-
     def name(self, name: str) -> str:
         """Return what `text` does for a name from code, such as a step's, by a look-up; a run's values aside."""
-        return self.text(name) if self._facts.shared.is_odd(name) else name
+        return name if self._facts.shared[name] != ODD else self.text(name)
 
     def redact(self, data: object) -> JSONValue:
         """Return the data as JSON data with secrets replaced. Never raises.
