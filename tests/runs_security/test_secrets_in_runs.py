@@ -360,6 +360,19 @@ async def test_names_in_events_are_names_and_no_pairs() -> None:
     assert events[0].data["inputs"] == ["api_key", "topic"]
 
 
+async def test_a_step_whose_name_is_a_secret_is_named_by_no_event() -> None:
+    """Neither in the first run of a workflow nor in the next, whatever is told of the step."""
+    name = "ghp_" + "aB3dE5gH7jK9mN1pQ3" * 2
+    for foreach in (None, "items"):
+        events: list[Event] = []
+        step = Step(name, returns(1), output_contract=int, foreach=foreach, failure_policy=NO_RETRY)
+        workflow = Workflow("w", [step], hooks=[events.append])
+        for _ in range(2):
+            await workflow.run({"items": [1]})
+            streamed = [event async for event in workflow.stream({"items": [1]})]
+            assert {event.step_id for event in streamed + events} == {None, "[REDACTED]"}
+
+
 def test_a_refused_export_keeps_nothing_of_it() -> None:
     """Pydantic's error quotes what it refuses; it is no context of ours."""
     with pytest.raises(ConfigError, match="no WorkflowResult") as caught:
