@@ -1,7 +1,7 @@
 """The way of one run's events into one sink: a bounded queue, and the task that empties it.
 
 The engine queues events synchronously. The task takes what has come up and gives it to the sink, in a worker thread if
-the sink is sync; then it lets a little come up again, so that a busy run costs some twenty calls a second and not one
+the sink is sync; then it lets a little come up again, so that a busy run costs some ten calls a second and not one
 for each event. What a sink does, or fails to do, stays in its lane.
 """
 
@@ -25,7 +25,7 @@ from kairos_async.security import Redactor, sanitize_exception
 OnFull: TypeAlias = Literal["wait", "drop"]
 """What happens when a queue is full: the run starts nothing more until there is room, or events are dropped."""
 
-_PAUSE: Final = 0.05
+_PAUSE: Final = 0.1
 """Seconds in which events come up before the sink is called again."""
 _MOST: Final = 2_000
 """Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long. What is
