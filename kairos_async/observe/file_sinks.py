@@ -26,17 +26,18 @@ class _Lines:
         # A file that is gone on with may end in the middle of a line, if its last process was killed.
         self.torn = os.fstat(descriptor).st_size > 0
 
-    def write(self, lines: bytes, events: int, dropped: int) -> None:
+    def write(self, lines: Sequence[bytes], events: int, dropped: int) -> None:
         """Write lines of so many events in one go; the first tells of those that were lost and dropped before."""
-        content = with_dropped(lines, self.lost + dropped)
+        content = [with_dropped(lines[0], self.lost + dropped), *lines[1:]]
         if self.torn:
-            content = b"\n" + content
+            content.insert(0, b"\n")
         count, error = write(self.descriptor, content)
         if error is None:
             self.lost, self.torn = 0, False
             return
-        whole = content.count(b"\n", self.torn, count)
-        self.torn = self.torn or content[count - 1 : count] != b"\n"
+        written = b"".join(content)[:count]
+        whole = written.count(b"\n", self.torn)
+        self.torn = self.torn or not written.endswith(b"\n")
         self.lost = (0 if whole else self.lost + dropped) + events - whole
         raise LogWriteError(error, events - whole)
 
@@ -87,8 +88,8 @@ class JSONLinesSink:
     def emit_rendered(self, pieces: Sequence[Rendered[bytes]], dropped: int = 0) -> None:
         """Write such lines."""
         run_id = pieces[0].run_id
-        content = b"".join([piece.content for piece in pieces])
-        self._lines(run_id).write(content, sum(piece.count for piece in pieces), dropped)
+        lines = [piece.content for piece in pieces]
+        self._lines(run_id).write(lines, sum(piece.count for piece in pieces), dropped)
         if pieces[-1].final:
             os.close(self._runs.pop(run_id).descriptor)
 

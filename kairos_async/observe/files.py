@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -101,7 +102,7 @@ class LogPath:
         descriptor = os.open(temporary, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
         try:
             try:
-                _, error = write(descriptor, content)
+                _, error = write(descriptor, [content])
                 if error is not None:
                     raise error
             finally:
@@ -141,12 +142,24 @@ class LogWriteError(OSError):
         super().__init__(cause.errno, cause.strerror)
 
 
-def write(descriptor: int, content: bytes) -> tuple[int, OSError | None]:
-    """Write as much as can be written. Returns the number of bytes, and what was in the way of the rest."""
-    rest = memoryview(content)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except OSError as error:
-            return len(content) - len(rest), error
-    return len(content), None
+def write(descriptor: int, pieces: Sequence[bytes]) -> tuple[int, OSError | None]:
+    """Write as much as can be written, in one go. Returns the number of bytes, and what was in the way of the rest."""
+    count = 0
+    try:
+        if _CAN_GATHER and len(pieces) <= _MOST_PIECES:
+            # The system gathers them: to join them here first takes 1 ms for 2 MB of log, which nobody looks at again.
+            count = os.writev(descriptor, pieces)
+            if count == sum(map(len, pieces)):
+                return count, None
+        rest = memoryview(b"".join(pieces))[count:]
+        while rest:
+            written = os.write(descriptor, rest)
+            count, rest = count + written, rest[written:]
+    except OSError as error:
+        return count, error
+    return count, None
+
+
+_CAN_GATHER: Final = hasattr(os, "writev")  # not on Windows
+_MOST_PIECES: Final = 1_000
+"""That one call may write; POSIX lets a system refuse more than 16, and those that people use take 1,024."""

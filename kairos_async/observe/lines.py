@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
@@ -81,7 +81,7 @@ def lines_of(found: Sequence[Facts]) -> str:
     three, text_of, levels = _THREE_DIGITS, _text, _LEVELS
     for (kind, _, sequence, moment, step, level, _), said in zip(found, _data_of(found), strict=True):
         nanos = moment - start
-        if not 0 <= nanos < 1_000_000:
+        if not 0 <= nanos < _MILLISECOND:
             nanos = moment % _MILLISECOND
             start = moment - nanos
             clock = f',"timestamp":"{_milliseconds(start)}'
@@ -106,16 +106,32 @@ def with_dropped(lines: bytes, dropped: int) -> bytes:
     return lines.replace(b"}\n", b',"dropped":%d}\n' % dropped, 1) if dropped else lines
 
 
-def _data_of(found: Sequence[Facts]) -> list[str]:
-    """The data of each event as JSON, in one call of the encoder: half the time of a call for each."""
-    data: list[object] = [_BETWEEN] * (2 * len(found) - 1)
-    data[::2] = [facts[6] for facts in found]
-    parts = _json(data).decode()[1:-1].split(_SPLIT)
-    if len(parts) == len(found):
+def _data_of(found: Sequence[Facts]) -> Iterable[str]:
+    """The data of each event as JSON. Where many have theirs in common, as steps of a layer that need the same, each is
+    encoded once: that makes the lines of layers of 20 in an eighth less time."""
+    data = [facts[6] for facts in found]
+    sample = data[::_SAMPLED]
+    if len(set(map(id, sample))) > _MANY_DIFFERENT * len(sample):
+        return _encoded(data)
+    places = [*map(id, data)]
+    different = dict(zip(places, data, strict=True))
+    texts = dict(zip(different, _encoded([*different.values()]), strict=True))
+    return map(texts.__getitem__, places)
+
+
+def _encoded(data: Sequence[object]) -> list[str]:
+    """Each as JSON, in one call of the encoder: half the time of a call for each."""
+    mixed: list[object] = [_BETWEEN] * (2 * len(data) - 1)
+    mixed[::2] = data
+    parts = _json(mixed).decode()[1:-1].split(_SPLIT)
+    if len(parts) == len(data):
         return parts
-    return [_json(facts[6]).decode() for facts in found]  # somebody's data has what stands between ours
+    return [_json(each).decode() for each in data]  # somebody's data has what stands between ours
 
 
+_SAMPLED: Final = 8
+_MANY_DIFFERENT: Final = 0.6
+"""Each 8th event tells whether many have data of their own. Two of a chain's three events do, one of a layer's."""
 _BETWEEN: Final = "\0"
 _SPLIT: Final = ',"\\u0000",'
 _MILLISECOND: Final = 1_000_000

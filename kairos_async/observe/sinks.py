@@ -11,7 +11,15 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-from kairos_async.events import Event, EventLevel, Facts, WorkflowComplete, WorkflowStart
+from kairos_async.events import (
+    Event,
+    EventLevel,
+    Facts,
+    ValidationComplete,
+    ValidationStart,
+    WorkflowComplete,
+    WorkflowStart,
+)
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.piles import Rendered
 from kairos_async.observe.wording import SHOWN
@@ -27,8 +35,12 @@ _COLORS: Final = {
     "model": "\x1b[36m",
 }
 """What a terminal is told before each word."""
-_PLAIN: Final = {kind: (f"{shown.word:<7} ", shown.say) for kind, shown in SHOWN.items()}
-_COLORED: Final = {kind: (f"{_COLORS[shown.word]}{shown.word:<7} ", shown.say) for kind, shown in SHOWN.items()}
+_IN_COMMON: Final = (ValidationStart, ValidationComplete)
+"""Of these, all steps with the same contract have the same data."""
+_PLAIN: Final = {kind: (f"{shown.word:<7} ", shown.say, kind in _IN_COMMON) for kind, shown in SHOWN.items()}
+_COLORED: Final = {
+    kind: (f"{_COLORS[SHOWN[kind].word]}{word}", say, in_common) for kind, (word, say, in_common) in _PLAIN.items()
+}
 _MILLISECOND: Final = 1_000_000
 _CONTROLS: Final = bytes([*range(32), 127])
 
@@ -102,13 +114,19 @@ def _lines(found: Sequence[Facts], prefix: str, color: bool, clean: Callable[[st
     lines = []
     words, after = (_COLORED, _RESET) if color else (_PLAIN, "")
     clock, until = "", 0
+    texts: dict[int, str] = {}  # by data in common: a tenth of the time of all lines
     for kind, _, _, moment, step, _, data in found:
         if moment >= until or moment < until - _MILLISECOND:
             until = moment - moment % _MILLISECOND + _MILLISECOND
             second, milli = divmod(moment // _MILLISECOND, 1_000)
             clock = f"{prefix}{_time_of_day(second)}.{milli:03d}  "
-        word, say = words[kind]
-        subject, text = say(step or "", data)
+        word, say, in_common = words[kind]
+        if in_common and id(data) in texts:
+            subject, text = step or "", texts[id(data)]
+        else:
+            subject, text = say(step or "", data)
+            if in_common:
+                texts[id(data)] = text
         if clean is not None:
             subject, text = clean(subject), clean(text)
         lines.append(f"{clock}{word}{subject}{after}  {text}\n" if text else f"{clock}{word}{subject}{after}\n")

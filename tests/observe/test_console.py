@@ -93,6 +93,20 @@ def test_the_lines_of_a_run() -> None:
     assert all(re.match(r"\d\d:\d\d:\d\d\.\d\d\d  ", line) for line in stream.getvalue().splitlines())
 
 
+def test_steps_with_one_contract_have_lines_of_their_own() -> None:
+    """Their events have data in common, which are put into words once."""
+    stream = io.StringIO()
+    contracts = {"a": int, "b": int, "c": str}
+    steps = [Step(name, returns("x" if kind is str else 1), output_contract=kind) for name, kind in contracts.items()]
+    Workflow("w", steps, max_concurrency=1, hooks=[RunLogger("verbose", [ConsoleSink(stream)])]).run_sync()
+    lines = [line[14:] for line in stream.getvalue().splitlines()]
+    assert [line for line in lines if line.startswith(("check", "valid"))] == [
+        f"{word} {name}  output against {kind.__name__}"
+        for name, kind in contracts.items()
+        for word in ("check  ", "valid  ")
+    ]
+
+
 def test_every_kind_of_event_has_words() -> None:
     """With data, without, and with data of the wrong types, as a file of somebody else's may have them."""
     for kind in get_args(Event):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import stat
 import threading
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kairos_async import ConfigError, Event, EventLevel, SecurityError, Step, StepStart, Workflow, WorkflowStatus
-from kairos_async.observe import FileSink, JSONLinesSink, RunLog, read_log, read_logs
+from kairos_async.observe import FileSink, JSONLinesSink, RunLog, files, read_log, read_logs
+from kairos_async.observe.files import LogWriteError
 from kairos_async.observe.lines import decode, encode, lines_of
 from kairos_async.observe.runlog import log_of
 from tests.engine.tools import NO_RETRY, Events, flaky, raises, retrying, returns
@@ -140,6 +142,49 @@ def test_events_stay_apart_whatever_their_data_hold(text: str) -> None:
     events = [StepStart("r", place, moment, text, EventLevel.INFO, each) for place, each in enumerate(data)]
     lines = lines_of([event.facts for event in events]).encode().splitlines()
     assert [decode(line) for line in lines] == [(event, 0) for event in events]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60))
+def test_events_with_data_in_common_are_written_as_if_each_had_its_own(which: list[int]) -> None:
+    """Steps of a layer share theirs; how many do decides how they are encoded."""
+    shared: list[dict[str, Any]] = [{"attempt": 1, "needs": ["a", "b"]}, {}, {"x": "\0"}]
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    found = [
+        StepStart("r", place, moment, "s", EventLevel.INFO, shared[one] if one < 3 else {"own": place}).facts
+        for place, one in enumerate(which)
+    ]
+    assert lines_of(found) == "".join(lines_of([facts]) for facts in found)
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+@pytest.mark.parametrize("pieces", [3, 1_100])
+@pytest.mark.parametrize("room", [0, 10, 2_000, None])
+def test_lines_that_do_not_fit_are_counted_across_pieces(
+    room: int | None, pieces: int, gathers: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many pieces are written at once, and whether the system can gather them."""
+    sink = JSONLinesSink(tmp_path / "run.jsonl")
+    sink.begin("r", "w")
+    monkeypatch.setattr(files, "_CAN_GATHER", gathers)
+    whole = [sink.render([dataclasses.replace(EVENTS[1], run_id="r", sequence=n).facts]) for n in range(pieces)]
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit[0] if room is None else room, limit[1]))
+    try:
+        if room is None or room >= sum(len(piece.content) for piece in whole):
+            sink.emit_rendered(whole)
+            missing = 0
+        else:
+            with pytest.raises(LogWriteError) as caught:
+                sink.emit_rendered(whole)
+            missing = caught.value.missing
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    content = (tmp_path / "run.jsonl").read_bytes()
+    assert missing == pieces - content.count(b"\n")
+    sink.emit_rendered(whole[:1])
+    sink.close()
+    log = read_log(tmp_path / "run.jsonl")
+    assert (len(log.events), log.dropped) == (pieces - missing + 1, missing)
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
