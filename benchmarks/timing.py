@@ -82,7 +82,6 @@ async def measure(workload: Workload, library: Library, rounds: int, patience: f
         if workload.ideal is not None:
             loops.append(await timed(workload.by_the_loop(), clock))
     bases = theirs if workload.ideal is None else [workload.ideal] * len(ours)
-    ratio = Spread.of([a / b for a, b in zip(ours, bases, strict=True)])
     return {
         "name": workload.name,
         "steps": workload.steps,
@@ -90,11 +89,17 @@ async def measure(workload: Workload, library: Library, rounds: int, patience: f
         "rounds": len(ours),
         "us_a_step": Spread.of(ours).median / workload.steps * 1e6,
         "by_hand_us_a_step": Spread.of(theirs).median / workload.steps * 1e6,
-        "ratio": ratio._asdict(),
+        "ratio": _ratios(ours, bases),
         "ratio_of_leasts": min(ours) / min(bases),
-        "loop": Spread.of([a / b for a, b in zip(loops, bases, strict=True)])._asdict() if loops else None,
-        "over_loop": Spread.of([a / b for a, b in zip(ours, loops, strict=True)])._asdict() if loops else None,
+        "loop": _ratios(loops, bases) if loops else None,
+        "over_loop": _ratios(ours, loops) if loops else None,
+        "over_by_hand": _ratios(ours, theirs),
     }
+
+
+def _ratios(times: list[float], bases: list[float]) -> dict[str, Any]:
+    """The spread of the rounds' ratios."""
+    return Spread.of([took / base for took, base in zip(times, bases, strict=True)])._asdict()
 
 
 def measure_alone(workload: Workload, library: Library, rounds: int, patience: float = 60.0) -> dict[str, Any]:
