@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kairos_async._types import JSONValue
 from kairos_async.contracts import deferred
-from kairos_async.contracts.annotated import annotated_contract
+from kairos_async.contracts.annotated import annotated_contract, is_instance
 from kairos_async.contracts.contract import Contract
 from kairos_async.contracts.functions import Deferred
 from kairos_async.contracts.schema import Schema
@@ -36,6 +36,9 @@ def compile_contract(spec: object) -> Contract:
         return deferred.all_of(annotated_contract(Any), [spec])
     if isinstance(spec, (str, int, float, list, tuple, set)) or inspect.isroutine(spec):
         raise ConfigError(f"{spec!r} is no contract. Use a Schema, a type such as list[str], or a JSON Schema dict.")
+    if is_instance(spec):
+        kind = type(spec).__name__
+        raise ConfigError(f"{spec!r} is an instance of {kind}, and no contract. Use the class {kind}.")
     if not isinstance(spec, type):
         return annotated_contract(spec)
     if (known := _of_classes.get(spec)) is None:

@@ -119,6 +119,8 @@ def test_a_workflow_has_steps() -> None:
         Workflow("w", [])
     with pytest.raises(ConfigError, match="which is no Step"):
         Workflow("w", [OK])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match=r"Workflow 'w': steps=<Step 'a'> must be a list, such as steps=\[<Step"):
+        Workflow("w", Step("a", OK))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("contract", [3, "int", object(), [int], lambda x: x])
@@ -156,6 +158,7 @@ def test_a_contract_is_a_type(argument: str, contract: object) -> None:
         ("write_keys", [None]),
         ("foreach", 3),
         ("foreach", ["xs"]),
+        ("labels", 3),
     ],
 )
 def test_an_argument_of_a_step_that_cannot_work_is_refused(argument: str, value: object) -> None:
@@ -185,7 +188,12 @@ def test_max_concurrency_without_a_foreach_is_refused() -> None:
         ("planner", 3),
         ("output", "b"),
         ("hooks", [3]),
+        ("hooks", print),
         ("sensitive_keys", "token"),
+        ("sensitive_keys", 3),
+        ("input_labels", ["text"]),
+        ("input_labels", 3),
+        ("state_limits", 5),
     ],
 )
 def test_an_argument_of_a_workflow_that_cannot_work_is_refused(argument: str, value: object) -> None:
@@ -235,6 +243,7 @@ def test_state_limits_are_whole_numbers_of_bytes(limit: Any) -> None:
         ("retry_backoff", 0.5),
         ("retry_jitter", math.nan),
         ("retry_max_delay", "1"),
+        ("retry_with_feedback", "no"),
         ("on_execution_fail", "explode"),
         ("on_validation_fail", None),
         ("fallback_action", FailureAction.RETRY),
