@@ -156,6 +156,20 @@ async def test_functions_as_models() -> None:
     assert "JSON Schema" in prompts[0]
 
 
+async def test_data_of_a_function_without_a_contract_is_text() -> None:
+    """JSON data is not lost for want of a contract; what is none is an error that says what a model may answer."""
+
+    async def answer(prompt: str) -> Any:
+        return {"data": {"score": 7, "who": "Zoë"}, "none": {1, 2}}[prompt]
+
+    fine = await Workflow("w", [Step("a", ask("data", answer)), Step("b", ask("<{a}>", echo))]).run({})
+    assert fine.step_results["a"].output["text"] == '{"score": 7, "who": "Zoë"}'  # type: ignore[index,call-overload]
+    assert fine.output["text"] == '<<{"score": 7, "who": "Zoë"}>>'  # type: ignore[index,call-overload]
+    wrong = await Workflow("w", [Step("a", ask("none", answer))]).run({})
+    assert wrong.error_type == "ConfigError"
+    assert "Model 'answer' answered with a set" in str(wrong.error_message)
+
+
 async def test_an_adapter_is_a_protocol() -> None:
     """Anything with `call` and `stream` works in place of ours."""
 
