@@ -1,4 +1,4 @@
-"""A run: one loop, one task group.
+"""A run: one loop, and the worker tasks that go through it.
 
 The loop is `Run.work`. A worker task takes a unit from the ready queue, runs it, records how it ended, and goes on
 with the next unit that this made ready; only for further ones does it start tasks. So a chain of steps costs one
