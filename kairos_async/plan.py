@@ -23,7 +23,8 @@ _NO_STEPS: Final[tuple[str, ...]] = ()
 
 
 class Node:
-    """A step in its graph, with all that a run asks of it worked out. Immutable once its graph is built.
+    """A step in its graph, with all that a run asks of it worked out. What a run notes in it
+    (has_run, start, shown) is the same for all runs; all else is fixed once its graph is built.
 
     Attributes:
         index: position in the order of declaration.

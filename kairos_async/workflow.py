@@ -152,10 +152,14 @@ class Workflow:
         """Give the events of runs that start from now on to one more callable.
 
         Raises:
-            ConfigError: the hook is not callable, or is async; `workflow.stream()` is for consumers that await.
+            ConfigError: the hook is not callable, is a class, or is async; `workflow.stream()` is for consumers that
+                await.
         """
         if not callable(hook):
             raise ConfigError(f"Workflow {self.name!r}: hook {hook!r} is not callable.")
+        if isinstance(hook, type):
+            way_out = f"give an object of it, {hook.__name__}()."
+            raise ConfigError(f"Workflow {self.name!r}: hook {hook!r} is a class; {way_out}")
         if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
             raise ConfigError(
                 f"Workflow {self.name!r}: hook {hook!r} is async, and hooks are called without await. "

@@ -386,6 +386,8 @@ BAD: list[dict[str, Any]] = [
     {"sensitive_keys": "api_key"},
     {"sensitive_keys": 3},
     {"sinks": ConsoleSink()},
+    {"sinks": [ConsoleSink]},
+    {"sinks": ["run.jsonl"]},
 ]
 
 
