@@ -54,7 +54,7 @@ class EdgeProof:
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """What a step was seen to read (`used`), and what it may read but did not (`unused`).
+    """What a step was seen to read, its foreach's key included (`used`), and what it may read but did not (`unused`).
 
     `unrestricted` says that it has no read_keys; `used` is then what they could be.
     """
@@ -303,9 +303,9 @@ class Workflow:
         for node in self.graph.nodes:
             if not node.has_run:
                 continue
-            used = frozenset(self.graph.observed.get(node.name, ()))
-            if node.reads is None or node.reads - used - {node.foreach}:
-                unused = frozenset[str]() if node.reads is None else node.reads - used - {node.foreach}
+            used = frozenset(self.graph.observed.get(node.name, ())) | ({node.foreach} if node.foreach else set())
+            if node.reads is None or node.reads - used:
+                unused = frozenset[str]() if node.reads is None else node.reads - used
                 reports[node.name] = ScopeReport(used=used, unused=unused, unrestricted=node.reads is None)
         return reports
 

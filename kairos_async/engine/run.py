@@ -307,9 +307,10 @@ class Run(Dispatch):
         items = self.store.read(key, node.upstream)
         if not isinstance(items, list):
             found = "nothing" if items is MISSING else f"a value of type {type(items).__name__}"
+            such_as = ", such as list(d.items())" if isinstance(items, dict) else ""
             wrong = StateError(
-                f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
-                "it return one, such as list(d.items())."
+                f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list: an input, or what a "
+                f"step before it returns{such_as}."
             )
             call = Call(self, node, slot, self.account)
             gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
