@@ -307,8 +307,12 @@ def _as_response(answer: Any, adapter: FunctionAdapter, request: ModelRequest, l
 
 
 def said(value: JSONValue) -> JSONValue:
-    """The text of an answer that a step without a contract has stored with its usage and the rest; any other value as
-    it is. A prompt that reads such a step means what the model said."""
+    """The text of an answer that a step without a contract has stored with its usage and the rest, and of a list, as of
+    a foreach, that of each; any other value as it is. A prompt that reads such a step means what the model said."""
+    return [_said(entry) for entry in value] if isinstance(value, list) else _said(value)
+
+
+def _said(value: JSONValue) -> JSONValue:
     return value["text"] if isinstance(value, dict) and value.keys() == _RESPONSE else value
 
 

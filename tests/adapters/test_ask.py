@@ -60,6 +60,16 @@ async def test_placeholders_are_edges() -> None:
     assert result.llm_calls == 2
 
 
+async def test_a_template_gets_what_was_said_of_each_item() -> None:
+    """The texts of a foreach, without usage and latency, which would make the same prompt another one each time."""
+    research = Step("research", ask("On {item}", echo), foreach="topics")
+    workflow = Workflow("w", [research, Step("review", ask("Review: {research}", echo))])
+    result = await workflow.run({"topics": ["ants", "bees"]})
+    assert result.output["text"] == '<Review: ["<On ants>", "<On bees>"]>'  # type: ignore[index,call-overload]
+    own = await Workflow("w", [Step("a", ask("{given}", echo))]).run({"given": [{"text": "a key like any"}, 1]})
+    assert own.output["text"] == '<[{"text": "a key like any"}, 1]>'  # type: ignore[index,call-overload]
+
+
 async def test_feedback_is_a_part_of_its_own_and_never_grows(provider: Provider) -> None:
     """It names the rules of the last attempt alone, in the contract's words, and nothing of the answer."""
     answers = ['{"score": 9}', "no JSON, 13 times", '{"score": 0}', '{"score": 5}']
