@@ -249,7 +249,8 @@ class Run(Dispatch):
                         except BaseException:
                             fanout.note_cancelled(item)
                             raise
-                        if fanout.complete(item) if completed else await fanout.settle(item):
+                        over = fanout.complete(item) if completed else await fanout.settle(item)
+                        if over:
                             await self._conclude(fanout, slot)
                     elif (node := unit.node).foreach is not None:
                         await self._begin_fanout(node, node.foreach, slot)
