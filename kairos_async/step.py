@@ -331,6 +331,10 @@ def step(action: Action | None = None, /, *, name: str | None = None, **declared
 
 
 def _function_name(action: object) -> str:
+    if not callable(action):
+        raise ConfigError(
+            f"@step goes on a function, and {action!r} is none. A step with a name of its own is @step(name='a')."
+        )
     found = getattr(action, "__name__", None)
     if found is None:
         raise ConfigError(f"@step: {action!r} has no __name__; give the step a name with @step(name=...).")

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import weakref
 from collections.abc import Mapping
+from types import GenericAlias
 from typing import Any, Final
 
 from kairos_async._types import JSONValue
@@ -31,6 +32,11 @@ def compile_contract(spec: object) -> Contract:
     if isinstance(spec, Schema):
         return spec.contract
     if isinstance(spec, Mapping):
+        if types := [key for key, value in spec.items() if isinstance(value, (type, GenericAlias))]:
+            raise ConfigError(
+                f"As a contract, a dict is a JSON Schema, and {types[0]!r} is a type in it. For an object with these "
+                "keys, write Schema({...})."
+            )
         return json_schema_contract(spec)
     if isinstance(spec, Deferred):
         return deferred.all_of(annotated_contract(Any), [spec])

@@ -116,6 +116,8 @@ class WrongDefault(BaseModel):
         (lambda: Schema({"a": Literal[b"x"]}), "Field 'a': b'x' is .* no JSON scalar"),
         (lambda: Schema({"a": SecretStr}), "Field 'a' is a SecretStr, of which only stars"),
         (lambda: Schema({"a": Annotated[str, Field(pattern="a.{5000}")]}), "Field 'a'.*so costly"),
+        (lambda: compile_contract({"n": int}), r"a dict is a JSON Schema, and 'n' is a type.*write Schema\("),
+        (lambda: compile_contract({"n": list[int], "m": 1}), r"'n' is a type.*write Schema\("),
         (lambda: compile_contract("Report"), "'Report' is no contract"),
         (lambda: compile_contract(3), "3 is no contract"),
         (lambda: compile_contract([int]), "is no contract"),

@@ -57,6 +57,13 @@ def test_an_action_is_callable(action: Any) -> None:
         Step("a", action)
 
 
+@pytest.mark.parametrize("given", ["a", Step("a", OK)])
+def test_the_decorator_goes_on_a_function(given: Any) -> None:
+    """A name alone, and a function that is a step already, are told so."""
+    with pytest.raises(ConfigError, match=r"@step goes on a function, and .* is none.*@step\(name='a'\)"):
+        step(given)
+
+
 def test_an_action_does_not_yield() -> None:
     """A generator function would return a generator, which is no output."""
 
