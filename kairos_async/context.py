@@ -56,6 +56,9 @@ class Grant(Protocol):
     def is_step(self, key: str) -> bool:
         """Whether the key is the name of a step."""
 
+    def downstream(self, step: str) -> bool:
+        """Whether the step of this name is downstream."""
+
     def writes_later(self, key: str) -> bool:
         """Whether this step, or one downstream of it, declares to write the key."""
 
@@ -406,9 +409,12 @@ def _read(scope: Scope, key: str) -> JSONValue | Missing:
     if value is not MISSING or grant.writes_later(key):
         return value
     if (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
+        way_out = f"Add depends_on=[{providers[0]!r}] or read_keys=[{key!r}] to step {grant.name!r}."
+        if providers[0] == grant.name or grant.downstream(providers[0]):  # that edge would be a cycle
+            way_out = f"Read {key!r} in a step that runs after {providers[0]!r}."
         raise ScopeError(
             f"Step {grant.name!r} reads {key!r}, which step {providers[0]!r} produces, but does not run after it. "
-            f"Add depends_on=[{providers[0]!r}] or read_keys=[{key!r}] to step {grant.name!r}."
+            f"{way_out}"
         )
     return value
 

@@ -149,6 +149,10 @@ class Node:
             return True
         return self.graph.reaches(other, self.index)
 
+    def downstream(self, step: str) -> bool:
+        """Whether the step of this name is downstream of this one."""
+        return self.graph.reaches(self.index, self.graph.index[step])
+
     def providers(self, key: str) -> tuple[str, ...]:
         """The steps that declare that they produce the key: as their name, or in write_keys."""
         return (key,) if key in self.graph.index else self.graph.writers.get(key, _NO_STEPS)
