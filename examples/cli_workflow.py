@@ -63,7 +63,10 @@ def kairos(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def main() -> None:
     """Draw and run; and run with an input that fails, and with one that is refused."""
-    print(kairos("graph").stdout)
+    done = kairos("graph")
+    if done.returncode:
+        sys.exit(done.stderr.strip())  # without the extra `cli` there is no command
+    print(done.stdout)
     done = kairos("run", "--quiet", "--set", 'texts=["one two", "three"]')
     print(f"{json.loads(done.stdout)['output']}\nexit code {done.returncode}\n")
     done = kairos("run", "--quiet", "--set", 'texts=["one two", ""]')

@@ -24,6 +24,9 @@ from kairos_async.state import StateStore, key_size, read_copy, store_copy
 
 _Default = TypeVar("_Default")
 
+_NAMED: Final = 10
+"""Keys that a message names at most."""
+
 
 Ending: TypeAlias = Callable[[], Awaitable[object]]
 """What a run awaits at its end."""
@@ -52,6 +55,9 @@ class Grant(Protocol):
 
     def is_step(self, key: str) -> bool:
         """Whether the key is the name of a step."""
+
+    def downstream(self, step: str) -> bool:
+        """Whether the step of this name is downstream."""
 
     def writes_later(self, key: str) -> bool:
         """Whether this step, or one downstream of it, declares to write the key."""
@@ -308,8 +314,19 @@ class Inputs(Mapping[str, JSONValue]):
     def __getitem__(self, key: str) -> Any:
         value = _read(_scope(self._context), key)
         if value is MISSING:
-            raise KeyError(key)
+            error = KeyError(key)
+            error.add_note(_not_there(self._context, key, [*self]))
+            raise error
         return read_copy(value)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of the key, or the default if it is not there.
+
+        Raises:
+            ScopeError: the step may not read the key (with a default too).
+        """
+        value = _read(_scope(self._context), key)
+        return default if value is MISSING else read_copy(value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_readable(_scope(self._context)))
@@ -349,11 +366,7 @@ class State:
         if value is not MISSING:
             return read_copy(value)
         if default is MISSING:
-            known = self.keys()
-            raise StateError(
-                f"Step {scope.node.name!r} reads key {key!r}, which neither the inputs nor a step upstream of it "
-                f"gave. It can read {known}; `get(key, default)` allows for a missing key."
-            )
+            raise StateError(_not_there(self._context, key, self.keys()))
         return default
 
     def set(self, key: str, value: object) -> None:
@@ -396,11 +409,22 @@ def _read(scope: Scope, key: str) -> JSONValue | Missing:
     if value is not MISSING or grant.writes_later(key):
         return value
     if (providers := grant.providers(key)) and not any(map(grant.upstream, providers)):
+        way_out = f"Add depends_on=[{providers[0]!r}] or read_keys=[{key!r}] to step {grant.name!r}."
+        if providers[0] == grant.name or grant.downstream(providers[0]):  # that edge would be a cycle
+            way_out = f"Read {key!r} in a step that runs after {providers[0]!r}."
         raise ScopeError(
             f"Step {grant.name!r} reads {key!r}, which step {providers[0]!r} produces, but does not run after it. "
-            f"Add depends_on=[{providers[0]!r}] or read_keys=[{key!r}] to step {grant.name!r}."
+            f"{way_out}"
         )
     return value
+
+
+def _not_there(context: StepContext, key: str, known: list[str]) -> str:
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return (
+        f"Step {context.step_id!r} reads key {key!r}, which neither the inputs nor a step upstream of it gave. It can "
+        f"read {known[:_NAMED]}{more}; `get(key, default)` allows for a missing key."
+    )
 
 
 def _has(scope: Scope, key: object) -> bool:

@@ -142,7 +142,8 @@ class StepStart(_Event):
 
 
 class StepComplete(_Event):
-    """A step is done and its output is stored. data: duration_ms, attempts, attempt_ms (of the last one), output."""
+    """A step is done and its output is stored. data: duration_ms, attempts (0 for a foreach, whose items have them),
+    attempt_ms (of the last one), output."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_complete"]] = "step_complete"

@@ -94,7 +94,8 @@ class FailurePolicy:
             (called in a worker thread) or async. Not part of `to_dict()`.
 
     Raises:
-        PolicyError: a number is negative or not finite, an action is unknown, or CUSTOM is used without a handler.
+        PolicyError: a number is negative or not finite, an action is unknown, CUSTOM is used without a handler, or
+            `retry_with_feedback` is no bool.
     """
 
     on_validation_fail: FailureAction = FailureAction.RETRY
@@ -116,6 +117,8 @@ class FailurePolicy:
             _require_count(name, getattr(self, name))
         for name, least in (("retry_delay", 0), ("retry_backoff", 1), ("retry_jitter", 0), ("retry_max_delay", 0)):
             _require_number(name, getattr(self, name), least)
+        if type(self.retry_with_feedback) is not bool:
+            raise PolicyError(f"retry_with_feedback={self.retry_with_feedback!r} must be True or False.")
         if self.fallback_action is FailureAction.RETRY:
             raise PolicyError("fallback_action=RETRY would retry for ever. Raise max_retries instead.")
         if self.custom_handler is not None and not callable(self.custom_handler):

@@ -62,7 +62,7 @@ def as_labels(subject: str, given: Iterable[str], allowed: Iterable[Label] = tup
     Raises:
         ConfigError: one is unknown, or not allowed here.
     """
-    if isinstance(given, str):
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigError(f"{subject}: labels={given!r} must be a list, such as labels=[{given!r}].")
     labels = list(given)
     if not labels:

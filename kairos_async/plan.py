@@ -23,7 +23,8 @@ _NO_STEPS: Final[tuple[str, ...]] = ()
 
 
 class Node:
-    """A step in its graph, with all that a run asks of it worked out. Immutable once its graph is built.
+    """A step in its graph, with all that a run asks of it worked out. What a run notes in it
+    (has_run, start, shown) is the same for all runs; all else is fixed once its graph is built.
 
     Attributes:
         index: position in the order of declaration.
@@ -147,6 +148,10 @@ class Node:
         if position < len(self.needs) and self.needs[position] == other:
             return True
         return self.graph.reaches(other, self.index)
+
+    def downstream(self, step: str) -> bool:
+        """Whether the step of this name is downstream of this one."""
+        return self.graph.reaches(self.index, self.graph.index[step])
 
     def providers(self, key: str) -> tuple[str, ...]:
         """The steps that declare that they produce the key: as their name, or in write_keys."""

@@ -57,6 +57,12 @@ class StateLimits:
 DEFAULT_LIMITS: Final = StateLimits()
 
 
+_TOO_LARGE: Final = "is larger than the limit"
+_SHOWN_ENDS: Final = 4
+"""Parts of a long path that a message shows of each end: of a message, 500 characters are kept. Parts are whole, since
+half a secret in a key would not be found."""
+
+
 class _Refused(Exception):
     """A value that state does not hold; the path to it grows while the copy unwinds."""
 
@@ -80,13 +86,17 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     try:
         copied = _copy(value, 0, budget)
         if budget[0] < 0:
-            raise _Refused(f"is larger than the limit of {limit} bytes")
+            raise _Refused(_TOO_LARGE)
     except _Refused as refused:
-        where = "$" + "".join(reversed(refused.path))
-        raise StateError(
-            f"{subject}: the value at {where} {refused.rule}. State holds JSON values: str, int, float, bool, None, "
-            "list, and dict with str keys."
-        ) from None
+        path = refused.path[::-1]
+        if len(path) > 2 * _SHOWN_ENDS:
+            path = [*path[:_SHOWN_ENDS], "...", *path[-_SHOWN_ENDS:]]
+        where = "$" + "".join(path)
+        way_out = "State holds JSON values: str, int, float, bool, None, list, and dict with str keys."
+        if refused.rule is _TOO_LARGE:
+            way_out = "Store less, or raise StateLimits(value_bytes=)."
+            refused.rule = f"{_TOO_LARGE} of {limit} bytes"
+        raise StateError(f"{subject}: the value at {where} {refused.rule}. {way_out}") from None
     return copied, limit - budget[0]
 
 
@@ -146,7 +156,7 @@ def _copy_dict(value: dict[Any, Any], depth: int, budget: list[int]) -> JSONValu
                 raise
             left = budget[0]
         if left < 0:
-            raise _Refused("is larger than the limit")
+            raise _Refused(_TOO_LARGE)
     budget[0] = left
     return copied
 
@@ -175,7 +185,7 @@ def _copy_list(value: list[Any] | tuple[Any, ...], depth: int, budget: list[int]
                 raise
             left = budget[0]
         if left < 0:
-            raise _Refused("is larger than the limit")
+            raise _Refused(_TOO_LARGE)
     budget[0] = left
     return copied
 

@@ -104,10 +104,10 @@ class Step:
         budget: what the model calls of the step may use, all attempts and items together; None: only the workflow's
             limits it. When it is used up, the step fails and is not retried.
         item_budget: the same for each item of this foreach.
-        input_contract: what the step's inputs must be: a Pydantic model or any annotation that Pydantic understands.
-            Its fields are keys of `ctx.inputs`.
-        output_contract: what the action must return (for a foreach, for each item). The validated value is stored.
-            "annotation": what the action's return annotation says.
+        input_contract: what the step's inputs must be: a `Schema`, a Pydantic model, any annotation that Pydantic
+            understands, a JSON Schema dict, or rules; see `compile_contract`. Its fields are keys of `ctx.inputs`.
+        output_contract: what the action must return (for a foreach, for each item), in the same forms. The validated
+            value is stored. "annotation": what the action's return annotation says.
         read_keys: the complete list of keys that the step may read; None: the inputs and everything upstream. A key
             that is a step, or that a step declares to write, also makes that step a dependency.
         write_keys: the keys that the step may write with `ctx.state.set`; None: not restricted.
@@ -331,6 +331,10 @@ def step(action: Action | None = None, /, *, name: str | None = None, **declared
 
 
 def _function_name(action: object) -> str:
+    if not callable(action):
+        raise ConfigError(
+            f"@step goes on a function, and {action!r} is none. A step with a name of its own is @step(name='a')."
+        )
     found = getattr(action, "__name__", None)
     if found is None:
         raise ConfigError(f"@step: {action!r} has no __name__; give the step a name with @step(name=...).")

@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -23,13 +24,15 @@ from kairos_async.estimate import Estimate, estimate
 from kairos_async.events import Event, Hook
 from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
-from kairos_async.flow import SOURCES, SecretOutput, as_labels
+from kairos_async.flow import SOURCES, Label, SecretOutput, as_labels
 from kairos_async.limits import Limiter
 from kairos_async.outcomes import StepStatus, WorkflowResult
 from kairos_async.plan import Node, TaskGraph, to_mermaid
 from kairos_async.security import Redactor
 from kairos_async.state import DEFAULT_LIMITS, StateLimits
 from kairos_async.step import Step, explain_unknown_keywords
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class EdgeProof:
 
 @dataclass(frozen=True, slots=True)
 class ScopeReport:
-    """What a step was seen to read (`used`), and what it may read but did not (`unused`).
+    """What a step was seen to read, its foreach's key included (`used`), and what it may read but did not (`unused`).
 
     `unrestricted` says that it has no read_keys; `used` is then what they could be.
     """
@@ -110,10 +113,7 @@ class Workflow:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"Workflow name {name!r} must be a str that is not empty.")
         self.name = name
-        labels = {
-            key: as_labels(f"Workflow {name!r}, input {key!r}", given, SOURCES)
-            for key, given in (input_labels or {}).items()
-        }
+        labels = _checked_labels(name, input_labels)
         policy = _checked_policy(name, failure_policy)
         self.graph = TaskGraph(
             _checked_steps(name, steps), subject=f"Workflow {name!r}", failure_policy=policy, input_labels=labels
@@ -123,16 +123,16 @@ class Workflow:
             workflow=name,
             graph=self.graph,
             concurrency=_checked_concurrency(name, max_concurrency),
-            limits=state_limits,
+            limits=_checked_limits(name, state_limits),
             hooks=(),
             planner=planner,
             output=self._checked_output(output),
-            sensitive_keys=_checked_patterns(sensitive_keys),
+            sensitive_keys=_checked_patterns(name, sensitive_keys),
             on_secret_output=_checked_secret_output(name, on_secret_output),
             budget=checked_budget(f"Workflow {name!r}", "budget", budget),
         )
         self._check_planner(planner)
-        for hook in hooks:
+        for hook in _listed(name, "hooks", hooks):
             self.add_hook(hook)
 
     def __repr__(self) -> str:
@@ -152,10 +152,14 @@ class Workflow:
         """Give the events of runs that start from now on to one more callable.
 
         Raises:
-            ConfigError: the hook is not callable, or is async; `workflow.stream()` is for consumers that await.
+            ConfigError: the hook is not callable, is a class, or is async; `workflow.stream()` is for consumers that
+                await.
         """
         if not callable(hook):
             raise ConfigError(f"Workflow {self.name!r}: hook {hook!r} is not callable.")
+        if isinstance(hook, type):
+            way_out = f"give an object of it, {hook.__name__}()."
+            raise ConfigError(f"Workflow {self.name!r}: hook {hook!r} is a class; {way_out}")
         if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
             raise ConfigError(
                 f"Workflow {self.name!r}: hook {hook!r} is async, and hooks are called without await. "
@@ -299,9 +303,9 @@ class Workflow:
         for node in self.graph.nodes:
             if not node.has_run:
                 continue
-            used = frozenset(self.graph.observed.get(node.name, ()))
-            if node.reads is None or node.reads - used - {node.foreach}:
-                unused = frozenset[str]() if node.reads is None else node.reads - used - {node.foreach}
+            used = frozenset(self.graph.observed.get(node.name, ())) | ({node.foreach} if node.foreach else set())
+            if node.reads is None or node.reads - used:
+                unused = frozenset[str]() if node.reads is None else node.reads - used
                 reports[node.name] = ScopeReport(used=used, unused=unused, unrestricted=node.reads is None)
         return reports
 
@@ -376,8 +380,15 @@ def _in_event_loop() -> bool:
     return True
 
 
+def _listed(workflow: str, argument: str, given: Iterable[_T]) -> list[_T]:
+    if not isinstance(given, Iterable):
+        way_out = f"{argument}=[{given!r}]"
+        raise ConfigError(f"Workflow {workflow!r}: {argument}={given!r} must be a list, such as {way_out}.")
+    return list(given)
+
+
 def _checked_steps(workflow: str, steps: Iterable[Step]) -> list[Step]:
-    listed = list(steps)
+    listed = _listed(workflow, "steps", steps)
     for entry in listed:
         if not isinstance(entry, Step):
             raise ConfigError(f"Workflow {workflow!r}: steps has {entry!r}, which is no Step.")
@@ -413,9 +424,27 @@ def _checked_secret_output(workflow: str, given: str) -> SecretOutput:
     return SecretOutput(given)
 
 
-def _checked_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+def _checked_patterns(workflow: str, patterns: Iterable[str]) -> tuple[str, ...]:
     if isinstance(patterns, str):
         raise ConfigError(f"sensitive_keys={patterns!r} must be a list, such as [{patterns!r}].")
-    listed = tuple(patterns)
+    listed = tuple(_listed(workflow, "sensitive_keys", patterns))
     Redactor(listed)
     return listed
+
+
+def _checked_labels(workflow: str, given: Mapping[str, Iterable[str]] | None) -> dict[str, frozenset[Label]]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(
+            f"Workflow {workflow!r}: input_labels={given!r} must be a dict of lists by input, such as "
+            "{'mail': ['untrusted']}."
+        )
+    return {
+        key: as_labels(f"Workflow {workflow!r}, input {key!r}", labels, SOURCES)
+        for key, labels in (given or {}).items()
+    }
+
+
+def _checked_limits(workflow: str, limits: StateLimits) -> StateLimits:
+    if not isinstance(limits, StateLimits):
+        raise ConfigError(f"Workflow {workflow!r}: state_limits={limits!r} must be StateLimits.")
+    return limits

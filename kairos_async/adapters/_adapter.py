@@ -207,7 +207,7 @@ class HTTPAdapter(ABC):
                     await reply.aclose()
             answer = self._understood(reply, body)
             call.usage = known(answer.usage)
-            response = self._response(call, answer, reply, started, shape)
+            response = self._response(answer, reply, started, shape)
         return await checked(response, request)
 
     @asynccontextmanager
@@ -231,7 +231,7 @@ class HTTPAdapter(ABC):
             stack.push_async_callback(reply.aclose)
 
             async def finish(answer: Answer) -> ModelResponse:
-                return await checked(self._response(call, answer, reply, started, shape), request)
+                return await checked(self._response(answer, reply, started, shape), request)
 
             stream = HTTPStream(call, reply, self._collector(), finish)
             yield stream
@@ -322,9 +322,7 @@ class HTTPAdapter(ABC):
             raise _errors.not_in_format(self.origin, request=_errors.request_id(reply.headers))
         return answer
 
-    def _response(
-        self, call: ModelCall, answer: Answer, reply: Reply, started: float, shape: Shape | None
-    ) -> ModelResponse:
+    def _response(self, answer: Answer, reply: Reply, started: float, shape: Shape | None) -> ModelResponse:
         """The answer as a response. Raises ModelStopError if it is none."""
         stop = answer.stop or StopReason.END
         found = _errors.STOPS.get(stop)

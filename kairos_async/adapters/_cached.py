@@ -22,6 +22,7 @@ from kairos_async.adapters.model import (
     checked,
 )
 from kairos_async.context import current_step, holds_secret
+from kairos_async.exceptions import ConfigError
 
 _FREE: Final = TokenUsage(input_tokens=0, output_tokens=0, estimated_cost_usd=0.0)
 _REMEMBERED: Final = 10_000
@@ -33,6 +34,10 @@ class CachedModel(Wrapping):
 
     def __init__(self, model: ModelAdapter, cache: ResponseCache) -> None:
         super().__init__("cached", (model,))
+        if not hasattr(cache, "get"):
+            raise ConfigError(
+                f"cached() keeps answers in a MemoryCache() or SQLiteCache('answers.sqlite'); it got {cache!r}."
+            )
         self._inner: Final = model
         self.cache: Final = cache
         self._given: OrderedDict[tuple[str, str, int | None], tuple[int, list[str]]] = OrderedDict()
@@ -171,6 +176,6 @@ def cached(model: ModelAdapter, cache: ResponseCache) -> CachedModel:
     so that such prompts are never the same.
 
     Raises:
-        ConfigError: `model` is no adapter.
+        ConfigError: `model` is no adapter, or `cache` no cache.
     """
     return CachedModel(model, cache)

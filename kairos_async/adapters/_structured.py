@@ -263,6 +263,3 @@ def parsed_json(text: str) -> JSONValue | Missing:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
-
-
-Shaper: TypeAlias = Callable[[JSONSchema], Shape]

@@ -52,6 +52,8 @@ class Governor:
         cooldown: float = 30.0,
         patience: float = 120.0,
     ) -> None:
+        if limits is not None and not isinstance(limits, Mapping):
+            raise ConfigError(f"Governor: limits={limits!r} must be a dict of RateLimits by 'provider/model'.")
         self._limits = dict(limits or {})
         for key, limit in self._limits.items():
             if not isinstance(key, str) or not isinstance(limit, RateLimit):

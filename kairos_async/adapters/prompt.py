@@ -29,6 +29,7 @@ from kairos_async.adapters.model import (
 from kairos_async.context import StepContext, report
 from kairos_async.contracts import Contract
 from kairos_async.contracts.contract import JSONSchema
+from kairos_async.contracts.plain import NotJSON, to_plain
 from kairos_async.estimate import CallBound, TokensOf
 from kairos_async.events import EventLevel, LLMDelta
 from kairos_async.exceptions import ConfigError
@@ -89,10 +90,10 @@ class Ask:
         self._model = model
         self._examples = tuple(
             Message(role, (_text("examples", text),))
-            for pair in settings.get("examples", ())
+            for pair in _pairs(settings.get("examples", ()))
             for role, text in zip(_TURNS, pair, strict=True)
         )
-        self._fence = frozenset(settings.get("fence", ()))
+        self._fence = _placeholders(settings.get("fence", ()))
         self._stream = settings.get("stream", False) is True
         self._options = dict(settings.get("options") or {})
         self._schema: JSONSchema | None = None
@@ -272,7 +273,7 @@ class FunctionAdapter:
         async with metered(call):
             started = anyio.current_time()
             answer = await self._function("\n\n".join(texts))
-            response = _as_response(answer, self, (anyio.current_time() - started) * 1000)
+            response = _as_response(answer, self, request, (anyio.current_time() - started) * 1000)
             call.usage = None if response.usage.total_tokens is None else response.usage
         return await checked(response, request)
 
@@ -281,10 +282,18 @@ class FunctionAdapter:
         raise ConfigError(f"{self!r} cannot stream: use an adapter, or stream=False.")
 
 
-def _as_response(answer: Any, adapter: FunctionAdapter, latency_ms: float) -> ModelResponse:
+def _as_response(answer: Any, adapter: FunctionAdapter, request: ModelRequest, latency_ms: float) -> ModelResponse:
     if isinstance(answer, ModelResponse):
         return answer
     text = answer if isinstance(answer, str) else ""
+    if request.schema is None and not isinstance(answer, str):  # no contract takes the data: it is told as text
+        try:
+            text = _as_text(to_plain(answer))
+        except NotJSON:
+            raise ConfigError(
+                f"Model {adapter.model!r} answered with a {type(answer).__name__}; a function answers with a text, "
+                "JSON data or a ModelResponse."
+            ) from None
     parsed = parsed_json(answer) if isinstance(answer, str) else answer
     return ModelResponse(
         text=text,
@@ -298,8 +307,12 @@ def _as_response(answer: Any, adapter: FunctionAdapter, latency_ms: float) -> Mo
 
 
 def said(value: JSONValue) -> JSONValue:
-    """The text of an answer that a step without a contract has stored with its usage and the rest; any other value as
-    it is. A prompt that reads such a step means what the model said."""
+    """The text of an answer that a step without a contract has stored with its usage and the rest, and of a list, as of
+    a foreach, that of each; any other value as it is. A prompt that reads such a step means what the model said."""
+    return [_said(entry) for entry in value] if isinstance(value, list) else _said(value)
+
+
+def _said(value: JSONValue) -> JSONValue:
     return value["text"] if isinstance(value, dict) and value.keys() == _RESPONSE else value
 
 
@@ -307,6 +320,21 @@ def _text(what: str, given: object) -> str:
     if not isinstance(given, str) or not given.strip():
         raise ConfigError(f"ask: {what}={given!r} must be a text.")
     return given
+
+
+def _pairs(given: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"ask: examples={given!r} must be a list of pairs: a question and its right answer.")
+    for pair in given:
+        if not isinstance(pair, (tuple, list)) or len(pair) != len(_TURNS):
+            raise ConfigError(f"ask: examples has {pair!r}; it takes pairs: a question and its right answer.")
+        yield pair
+
+
+def _placeholders(given: Iterable[str]) -> frozenset[str]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"ask: fence={given!r} must be a list, such as fence=[{given!r}].")
+    return frozenset(given)
 
 
 def _as_text(value: JSONValue) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaError, to_json
@@ -191,11 +192,19 @@ def readable(annotation: Any) -> str:
     return repr(annotation).replace("typing.", "").replace("<class '", "").replace("'>", "")
 
 
+def is_instance(annotation: object) -> bool:
+    """Whether this is an object of a model or a dataclass, where its class was meant."""
+    return isinstance(annotation, BaseModel) or (
+        dataclasses.is_dataclass(annotation) and not isinstance(annotation, type)
+    )
+
+
 def explained(error: BaseException) -> str:
     """What Pydantic says, in one line, without its links; of an error in a nested schema, the field and the reason."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [type(error).__name__]
     if not isinstance(error, SchemaError):
-        return lines[0].rstrip(".")
+        # Its way out is none here: what a type is that Pydantic takes as it comes, no contract could say.
+        return lines[0].partition(". Set `arbitrary_types_allowed")[0].rstrip(".")
     fields = [name for line in lines for name in re.findall(r'Field "(.+)":$', line)]
     reason = lines[-1].removeprefix("error: ").removeprefix("SchemaError: ").rstrip(".")
     return f"field {'.'.join(fields)!r}: {reason}" if fields else reason

@@ -6,11 +6,12 @@ import importlib
 import inspect
 import weakref
 from collections.abc import Mapping
+from types import GenericAlias
 from typing import Any, Final
 
 from kairos_async._types import JSONValue
 from kairos_async.contracts import deferred
-from kairos_async.contracts.annotated import annotated_contract
+from kairos_async.contracts.annotated import annotated_contract, is_instance
 from kairos_async.contracts.contract import Contract
 from kairos_async.contracts.functions import Deferred
 from kairos_async.contracts.schema import Schema
@@ -31,11 +32,19 @@ def compile_contract(spec: object) -> Contract:
     if isinstance(spec, Schema):
         return spec.contract
     if isinstance(spec, Mapping):
+        if types := [key for key, value in spec.items() if isinstance(value, (type, GenericAlias))]:
+            raise ConfigError(
+                f"As a contract, a dict is a JSON Schema, and {types[0]!r} is a type in it. For an object with these "
+                "keys, write Schema({...})."
+            )
         return json_schema_contract(spec)
     if isinstance(spec, Deferred):
         return deferred.all_of(annotated_contract(Any), [spec])
     if isinstance(spec, (str, int, float, list, tuple, set)) or inspect.isroutine(spec):
         raise ConfigError(f"{spec!r} is no contract. Use a Schema, a type such as list[str], or a JSON Schema dict.")
+    if is_instance(spec):
+        kind = type(spec).__name__
+        raise ConfigError(f"{spec!r} is an instance of {kind}, and no contract. Use the class {kind}.")
     if not isinstance(spec, type):
         return annotated_contract(spec)
     if (known := _of_classes.get(spec)) is None:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from kairos_async._types import FieldError, JSONValue
-from kairos_async.contracts.annotated import annotated_contract, explained, readable
+from kairos_async.contracts.annotated import annotated_contract, explained, is_instance, readable
 from kairos_async.contracts.contract import Contract, JSONSchema
 from kairos_async.contracts.from_json_schema import read_object
 from kairos_async.contracts.functions import Custom
@@ -272,6 +272,9 @@ def _checked_fields(fields: object) -> dict[str, Any]:
             raise ConfigError(f"Schema: field {name!r} is a dict. For an object in the object, write Schema({{...}}).")
         if isinstance(annotation, str):
             raise ConfigError(f"Schema: field {name!r} has the type {annotation!r} as text. Write the type itself.")
+        if is_instance(annotation):
+            kind = type(annotation).__name__
+            raise ConfigError(f"Schema: field {name!r} is {annotation!r}, an instance of {kind}. Use the class {kind}.")
     return dict(fields)
 
 
@@ -291,8 +294,12 @@ def _as_rules(name: str, rules: object) -> tuple[Rule | AllOf, ...]:
     found: list[Rule | AllOf] = []
     for rule in given:
         if not isinstance(rule, (Rule, AllOf)):
-            way_out = f"v.custom({getattr(rule, '__name__', 'function')})" if callable(rule) else "v.range and the like"
-            raise ConfigError(f"Schema: field {name!r} has the validator {rule!r}, which is no rule. Use {way_out}.")
+            way_out = "Use v.range and the like."
+            if callable(rule):
+                called = getattr(rule, "__name__", "function")
+                is_ours = getattr(rule, "__module__", None) == "kairos_async.validators"
+                way_out = f"Call it: v.{called}(...)." if is_ours else f"Use v.custom({called})."
+            raise ConfigError(f"Schema: field {name!r} has the validator {rule!r}, which is no rule. {way_out}")
         found.append(rule)
     return tuple(found)
 

@@ -123,7 +123,7 @@ class Dispatch(abc.ABC):
         """What a worker waits for, without a slot, until something is ready. None if it should end.
 
         Once all steps are handed out nothing becomes ready, and those that rest would have to be woken at the very end
-        of the run, at 12 us each.
+        of the run for nothing but to end, at 12 us each.
         """
         slot.give_up()
         if not slot.clean or self.stopping or self.schedule.unended <= len(self.active):

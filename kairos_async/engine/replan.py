@@ -98,15 +98,15 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         number=number,
     )
     try:
-        added = list(await call_user(run, planner, request))
-        graph = _splice(run, removed, added, number)
+        added = await call_user(run, planner, request)
+        graph, names = _splice(run, removed, added, number)
     except BaseException as error:
         if was_cancelled(run, error):
             raise
         cause = explain(run, node.name, error, failure.attempt)
         run.abort(dataclasses.replace(cause, error_message=f"the planner failed: {cause.error_message}"))
         return False
-    record = Replan(number, result, tuple(n.name for n in removed), tuple(step.name for step in added))
+    record = Replan(number, result, tuple(n.name for n in removed), names)
     if run.hooks:
         removed_names: list[JSONValue] = [run.redactor.text(name) for name in record.removed]
         added_names: list[JSONValue] = [run.redactor.text(name) for name in record.added]
@@ -117,13 +117,16 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
     return True
 
 
-def _splice(run: Replannable, removed: list[Node], added: list[Step], number: int) -> TaskGraph:
-    """The graph of what stays and what is added, judged like any plan.
+def _splice(run: Replannable, removed: list[Node], answer: object, number: int) -> tuple[TaskGraph, tuple[str, ...]]:
+    """The graph of what stays and what the planner adds, judged like any plan; and the names of what it adds.
 
     Raises:
         PlanError: it is not valid, or a new step could read or write what no replaced step could.
     """
     subject = f"Re-plan {number} of workflow {run.workflow!r}"
+    if not isinstance(answer, Iterable):
+        raise PlanError(subject, [f"the planner returned {answer!r}, which is no list of steps."])
+    added = list(answer)
     if wrong := [step for step in added if not isinstance(step, Step)]:
         raise PlanError(subject, [f"the planner returned {wrong[0]!r}, which is no Step."])
     out = {node.name for node in removed}
@@ -140,7 +143,7 @@ def _splice(run: Replannable, removed: list[Node], added: list[Step], number: in
     problems += _growth(run, removed, [graph.nodes[graph.index[step.name]] for step in added])
     if problems:
         raise PlanError(subject, problems)
-    return graph
+    return graph, tuple(step.name for step in added)
 
 
 def _growth(run: Replannable, removed: list[Node], added: list[Node]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A run: one loop, one task group.
+"""A run: one loop, and the worker tasks that go through it.
 
 The loop is `Run.work`. A worker task takes a unit from the ready queue, runs it, records how it ended, and goes on
 with the next unit that this made ready; only for further ones does it start tasks. So a chain of steps costs one
@@ -249,7 +249,8 @@ class Run(Dispatch):
                         except BaseException:
                             fanout.note_cancelled(item)
                             raise
-                        if fanout.complete(item) if completed else await fanout.settle(item):
+                        over = fanout.complete(item) if completed else await fanout.settle(item)
+                        if over:
                             await self._conclude(fanout, slot)
                     elif (node := unit.node).foreach is not None:
                         await self._begin_fanout(node, node.foreach, slot)
@@ -307,9 +308,10 @@ class Run(Dispatch):
         items = self.store.read(key, node.upstream)
         if not isinstance(items, list):
             found = "nothing" if items is MISSING else f"a value of type {type(items).__name__}"
+            such_as = ", such as list(d.items())" if isinstance(items, dict) else ""
             wrong = StateError(
-                f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list. Let a step before "
-                "it return one, such as list(d.items())."
+                f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list: an input, or what a "
+                f"step before it returns{such_as}."
             )
             call = Call(self, node, slot, self.account)
             gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)

@@ -7,9 +7,8 @@ for each event. What a sink does, or fails to do, stays in its lane.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
 import anyio
@@ -18,6 +17,7 @@ import anyio.lowlevel
 from kairos_async.engine.emit import Inbox
 from kairos_async.engine.tasks import clock_of, native_loop
 from kairos_async.events import Facts, WorkflowComplete
+from kairos_async.observe.making_way import make_way, make_way_back
 from kairos_async.observe.piles import Piece, Pile, Portion, facts_in
 from kairos_async.observe.targets import Outcome, Target
 from kairos_async.security import Redactor, sanitize_exception
@@ -30,25 +30,6 @@ _PAUSE: Final = 0.1
 _MOST: Final = 2_000
 """Events that a sink is given at once: with more, its thread would keep the interpreter for itself too long. What is
 rendered already is given as a whole: a call takes some ten turns of the loop, which are 50 ms of a busy one."""
-
-
-_LOOKS: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
-"""Seconds of a call after which it is looked how busy the run is, each after the one before."""
-_MANY: Final = 5
-_RATE: Final = 10_000
-"""Events meanwhile, and how many a second, that show a run of short steps. It is held back for 1 to 2 ms then.
-
-A thread gets the interpreter from a busy event loop by luck only, because the loop lets go of it for no more than a
-microsecond in each turn. That wakes the thread in vain, which took 4 us of each step of 12, and went on after the call:
-the thread also has to get back to where it waits for the next one.
-"""
-_LATE: Final = 0.0004
-"""Seconds by which a timer may be late. It is later where many steps run in each turn of the loop; then there are too
-few turns to wake a thread often, and many steps to hold back."""
-_HELD: Final = 0.005
-"""Seconds for which the run is held back at most."""
-_BACK: Final = 0.001
-"""Seconds, of these, in which a thread gets back."""
 _SLICES: Final = 10
 """Parts in which a time limit is waited for."""
 
@@ -86,15 +67,16 @@ class Lane:
         begun: set when the sink knows of the run, or is broken.
         done: set when the sink is not called any more.
         broken: whether the sink was given up.
+        closing: whether no event will follow.
         problem: what went wrong first, as text without secrets; None: nothing.
         lost: events that the sink did not get, or refused.
         dropped: events that found the queue full.
     """
 
     __slots__ = (
-        *("_after", "_before", "_begin", "_closing", "_counts", "_final", "_held", "_holds", "_idle", "_pending"),
+        *("_after", "_before", "_begin", "_counts", "_final", "_held", "_holds", "_idle", "_pending"),
         *("_redactor", "_room", "_scope", "_size", "_source", "_timeout", "_wait", "_wake"),
-        *("begun", "broken", "done", "dropped", "lost", "problem", "target"),
+        *("begun", "broken", "closing", "done", "dropped", "lost", "problem", "target"),
     )
 
     def __init__(
@@ -105,6 +87,7 @@ class Lane:
         self.begun = anyio.Event()
         self.done = anyio.Event()
         self.broken = False
+        self.closing = False
         self.problem: str | None = None
         self.lost = 0
         self.dropped = 0
@@ -116,7 +99,6 @@ class Lane:
         self._before = self._after = 0  # dropped before the first of those pending, and after the last of them
         self._final: Facts | None = None  # of the final event, if it found the queue full
         self._idle = False
-        self._closing = False
         self._counts = True  # among the runs of the sink
         self._begin: tuple[str, str] | None = None  # what the sink has not been told yet
         # A virtual clock would jump to the end of the time for which the run is held back.
@@ -201,7 +183,7 @@ class Lane:
 
     def close(self) -> None:
         """Say that no event will follow."""
-        self._closing = True
+        self.closing = True
         self._wake.set()
 
     def give_up(self) -> None:
@@ -244,7 +226,7 @@ class Lane:
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
         self._source.collect()
-        if not self._pending.count and self._final is None and not self._closing:
+        if not self._pending.count and self._final is None and not self.closing:
             self._idle = True
             self._wake = anyio.Event()
             self._source.inbox.rest()
@@ -274,7 +256,7 @@ class Lane:
 
     async def _pause(self) -> None:
         """Let something come up, unless there is much already or the run has ended."""
-        if not self._closing and self._pending.count < self._size // 2:
+        if not self.closing and self._pending.count < self._size // 2:
             self._wake = anyio.Event()
             with anyio.move_on_after(_PAUSE):
                 await self._wake.wait()
@@ -284,49 +266,23 @@ class Lane:
         if not target.at_once:
             return await self._call(lambda outcome: target.emit(outcome, pieces, dropped))
         begin, self._begin = self._begin, None
-        is_last = self._closing and not self._pending.count and self._final is None
+        is_last = self.closing and not self._pending.count and self._final is None
         leave = self._leave if is_last else None
         return await self._call(lambda outcome: target.visit(outcome, begin, pieces, dropped, leave))
 
-    async def _make_way(self, outcome: Outcome) -> bool:
-        """Let the thread that makes the call have the interpreter, if the run keeps it busy. Whether that was so."""
-        for pause in _LOOKS:
-            if await self._is_busy(pause, outcome.ended):
-                with self._held_back(), anyio.move_on_after(_HELD):
-                    await outcome.ended.wait()
-                    await anyio.sleep(_BACK)
-                return True
-            if outcome.ended.is_set() or self._closing:
-                break
-        return False
+    def arrived(self) -> int:
+        """How many events have come up that the sink was not given."""
+        return self._pending.count + len(self._source.inbox.facts)
 
-    async def _make_way_back(self) -> None:
-        """The same for a thread whose call has ended."""
-        self._wake = anyio.Event()
-        if not self._closing and await self._is_busy(_LOOKS[0], self._wake):
-            with self._held_back():
-                await anyio.sleep(_BACK)
-
-    async def _is_busy(self, seconds: float, end: anyio.Event) -> bool:
-        """Whether the run ends a short step in each of many turns of the loop. False if the end comes before that is
-        known."""
-        before, started = self._pending.count + len(self._source.inbox.facts), time.monotonic()
-        with anyio.move_on_after(seconds):
-            await end.wait()
-            return False
-        events, took = self._pending.count + len(self._source.inbox.facts) - before, time.monotonic() - started
-        return events >= max(_MANY, _RATE * took) and took < seconds + _LATE
-
-    @contextlib.contextmanager
-    def _held_back(self) -> Iterator[None]:
-        """Have the run start nothing meanwhile."""
+    def hold(self) -> None:
+        """Have the run start nothing until `let_go`."""
         self._held = True
         self._source.collect()  # from here on the inbox has no room
-        try:
-            yield
-        finally:
-            self._held = False
-            self._make_room()
+
+    def let_go(self) -> None:
+        """Let the run go on."""
+        self._held = False
+        self._make_room()
 
     def _make_room(self) -> None:
         self._room.set()
@@ -347,7 +303,7 @@ class Lane:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._carry_out, call, outcome)
                 if not made_way:
-                    made_way = await self._make_way(outcome)
+                    made_way = await make_way(self, outcome.ended)
                 await wait_for(self._timeout, outcome.ended)
                 # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
                 while outcome.in_thread and not outcome.ended.is_set() and time.monotonic() < until:
@@ -356,7 +312,8 @@ class Lane:
                     self._break(f"was not done with a call after {self._timeout:g} s")
                     tasks.cancel_scope.cancel()
         if not made_way:
-            await self._make_way_back()
+            self._wake = anyio.Event()
+            await make_way_back(self, self._wake)
         if outcome.error is not None:
             self._note(outcome.error)
         return outcome

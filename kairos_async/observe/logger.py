@@ -72,6 +72,8 @@ class RunLogger:
                 raise ConfigError(f"{name}={value!r} must be a whole number of at least 1.")
         if type(sink_timeout) not in (int, float) or not 0 < sink_timeout < float("inf"):
             raise ConfigError(f"sink_timeout={sink_timeout!r} must be a number of seconds above 0.")
+        if not isinstance(sinks, Iterable):
+            raise ConfigError(f"sinks={sinks!r} must be a list, such as sinks=[{sinks!r}].")
         self.verbosity = LogLevel(verbosity)
         shown = shown_at(self.verbosity)
         self.kinds = shown | COUNTED

@@ -109,7 +109,10 @@ class Target:
     def __init__(self, sink: AnySink) -> None:
         emit = getattr(sink, "emit", None)
         if not callable(emit) and not callable(sink):
-            raise ConfigError(f"Sink {sink!r} has no method `emit`, and is not callable.")
+            hint = f" Write JSONLinesSink({sink!r}) for a file." if isinstance(sink, str) else ""
+            raise ConfigError(f"Sink {sink!r} has no method `emit`, and is not callable.{hint}")
+        if isinstance(sink, type):
+            raise ConfigError(f"Sink {sink!r} is a class; give an object of it, such as {sink.__name__}().")
         self._sink: Any = sink
         self._emit: Callable[[Event], Any] = emit if callable(emit) else sink  # type: ignore[assignment]
         self.render: Callable[[Sequence[Facts]], Rendered[Any]] | None = getattr(sink, "render", None)

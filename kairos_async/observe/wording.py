@@ -109,7 +109,7 @@ def _step_start(step: str, data: Mapping[str, Any]) -> Said:
 def _step_complete(step: str, data: Mapping[str, Any]) -> Said:
     attempts, took = data.get("attempts"), data.get("duration_ms")
     text = duration_text(took) if type(took) is float else duration(took)
-    if attempts != 1 and isinstance(attempts, int):
+    if attempts != 1 and isinstance(attempts, int) and attempts:  # a foreach has none of its own
         text += f", {attempts} attempts"
     if "output" in data:
         text += f" -> {shortened(json.dumps(data['output'], ensure_ascii=False))}"

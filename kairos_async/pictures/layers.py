@@ -23,7 +23,6 @@ _SWEEPS: Final = 6
 Edge: TypeAlias = tuple[int, int]
 Cell: TypeAlias = tuple[int, int]
 """A box is (-1, its index); a lane is (0, source) or (1, target) of the edges that share it."""
-Point: TypeAlias = tuple[float, float]
 
 
 class Layout(NamedTuple):

@@ -39,9 +39,7 @@ def page(portrait: Portrait) -> str:
     )
     body = tag(
         "body",
-        tag(
-            "main", *_head(portrait, slowest), _graph(portrait, slowest), _timeline(portrait, slowest), _foot(portrait)
-        ),
+        tag("main", *_head(portrait), _graph(portrait, slowest), _timeline(portrait, slowest), _foot(portrait)),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
@@ -56,7 +54,7 @@ def framed(portrait: Portrait) -> str:
     )
 
 
-def _head(portrait: Portrait, slowest: Collection[str]) -> list[Markup]:
+def _head(portrait: Portrait) -> list[Markup]:
     badge = tag("span", f"{sign(portrait.status)} {portrait.status}", class_=f"badge {portrait.status}")
     facts = [("took", duration_text(portrait.duration_ms)), ("steps", _steps(portrait)), *portrait.facts]
     retries = sum(max(0, len(row.attempts) - 1) for row in portrait.rows)

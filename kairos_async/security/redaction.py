@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn, cast
 
 from kairos_async._types import JSONScalar, JSONValue
@@ -390,7 +390,7 @@ class _Fresh(dict[str, int]):
 
 
 def _listed(patterns: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(patterns, str):
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise ConfigError(f"Sensitive patterns are a list of strings: write [{patterns!r}] and not {patterns!r}.")
     return tuple(patterns)
 

@@ -80,8 +80,10 @@ def untrusted(text: str, *, limit: int = _LONGEST) -> UntrustedText:
         limit: characters that are kept, at least 1.
 
     Raises:
-        ConfigError: `limit` is less than 1.
+        ConfigError: `text` is no str, or `limit` is less than 1.
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"untrusted({text!r}) takes a text; mark the texts in a list or dict one by one.")
     if limit < 1:
         raise ConfigError(f"untrusted(limit={limit!r}) would keep nothing; limit is a number of characters >= 1.")
     raw = str.__str__(text)[:limit]

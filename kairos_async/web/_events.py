@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from kairos_async._types import JSONValue
 from kairos_async.events import Event, LLMDelta, StepComplete, WorkflowComplete
-from kairos_async.exceptions import PlanError, StateError
+from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.web._respond import INVALID, cancel_when_gone, problem, told
 from kairos_async.workflow import Workflow
 
@@ -35,6 +35,9 @@ class EventStream(Response):
     Args:
         workflow, inputs, timeout: as for `Workflow.run`.
         show: steps whose outputs the client may see; None: the one whose output is the run's.
+
+    Raises:
+        ConfigError: `show` is a single text.
     """
 
     media_type = "text/event-stream"
@@ -49,6 +52,8 @@ class EventStream(Response):
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
+        if isinstance(show, str):
+            raise ConfigError(f"EventStream: show={show!r} must be a list, such as show=[{show!r}].")
         self.status_code = 200
         self.background = background
         self._workflow = workflow

@@ -16,7 +16,7 @@ from kairos_async._types import JSONValue
 from kairos_async.adapters import prices
 from kairos_async.adapters._connections import connections
 from kairos_async.adapters.governor import Governor
-from kairos_async.exceptions import KairosError, PlanError, StateError
+from kairos_async.exceptions import ConfigError, KairosError, PlanError, StateError
 from kairos_async.outcomes import WorkflowResult, WorkflowStatus
 from kairos_async.security import redact_sensitive
 from kairos_async.workflow import Workflow
@@ -42,7 +42,12 @@ def lifespan(governor: Governor | None = None) -> Callable[[Any], AbstractAsyncC
     """The lifespan of an application: one pool of connections to models, and one governor, for all its runs.
 
     For more than that, write your own and enter this one in it: `async with lifespan(governor)(app):`.
+
+    Raises:
+        ConfigError: `governor` is none.
     """
+    if governor is not None and not isinstance(governor, Governor):
+        raise ConfigError(f"lifespan({governor!r}) takes a Governor, or nothing.")
 
     @asynccontextmanager
     async def open_until_shutdown(app: Any) -> AsyncIterator[None]:

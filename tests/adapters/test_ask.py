@@ -60,6 +60,16 @@ async def test_placeholders_are_edges() -> None:
     assert result.llm_calls == 2
 
 
+async def test_a_template_gets_what_was_said_of_each_item() -> None:
+    """The texts of a foreach, without usage and latency, which would make the same prompt another one each time."""
+    research = Step("research", ask("On {item}", echo), foreach="topics")
+    workflow = Workflow("w", [research, Step("review", ask("Review: {research}", echo))])
+    result = await workflow.run({"topics": ["ants", "bees"]})
+    assert result.output["text"] == '<Review: ["<On ants>", "<On bees>"]>'  # type: ignore[index,call-overload]
+    own = await Workflow("w", [Step("a", ask("{given}", echo))]).run({"given": [{"text": "a key like any"}, 1]})
+    assert own.output["text"] == '<[{"text": "a key like any"}, 1]>'  # type: ignore[index,call-overload]
+
+
 async def test_feedback_is_a_part_of_its_own_and_never_grows(provider: Provider) -> None:
     """It names the rules of the last attempt alone, in the contract's words, and nothing of the answer."""
     answers = ['{"score": 9}', "no JSON, 13 times", '{"score": 0}', '{"score": 5}']
@@ -154,6 +164,20 @@ async def test_functions_as_models() -> None:
     assert result.output == [{"score": 3}, {"score": 2}]
     assert result.llm_calls == 3
     assert "JSON Schema" in prompts[0]
+
+
+async def test_data_of_a_function_without_a_contract_is_text() -> None:
+    """JSON data is not lost for want of a contract; what is none is an error that says what a model may answer."""
+
+    async def answer(prompt: str) -> Any:
+        return {"data": {"score": 7, "who": "Zoë"}, "none": {1, 2}}[prompt]
+
+    fine = await Workflow("w", [Step("a", ask("data", answer)), Step("b", ask("<{a}>", echo))]).run({})
+    assert fine.step_results["a"].output["text"] == '{"score": 7, "who": "Zoë"}'  # type: ignore[index,call-overload]
+    assert fine.output["text"] == '<<{"score": 7, "who": "Zoë"}>>'  # type: ignore[index,call-overload]
+    wrong = await Workflow("w", [Step("a", ask("none", answer))]).run({})
+    assert wrong.error_type == "ConfigError"
+    assert "Model 'answer' answered with a set" in str(wrong.error_message)
 
 
 async def test_an_adapter_is_a_protocol() -> None:

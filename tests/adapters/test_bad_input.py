@@ -96,6 +96,10 @@ def test_unknown_and_wrong_arguments() -> None:
         ({"longest_answer": -1}, "longest_answer"),
         ({"structured": "magic"}, "structured"),
         ({"fence": ["nobody"]}, "nobody"),
+        ({"fence": "text"}, r"fence='text' must be a list, such as fence=\['text'\]"),
+        ({"examples": ["a question"]}, "examples has 'a question'; it takes pairs"),
+        ({"examples": [("a", "b", "c")]}, "examples has .*; it takes pairs"),
+        ({"examples": 3}, "examples=3 must be a list of pairs"),
         ({"options": {"model": "other"}}, "model"),
         ({"system": " "}, "system"),
     ):

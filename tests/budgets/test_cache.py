@@ -158,6 +158,8 @@ def test_caches_that_are_none(tmp_path: Path) -> None:
         MemoryCache(ttl=0)
     with pytest.raises(ConfigError, match="takes adapters"):
         cached("gpt-4o", MemoryCache())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"cached\(\) keeps answers in a MemoryCache.*'answers.sqlite'"):
+        cached(FakeModel(), "answers.sqlite")  # type: ignore[arg-type]
     other = tmp_path / "notes.txt"
     other.write_text("no database at all, but long enough to be taken for one" * 20)
     with pytest.raises(ConfigError, match=r"notes.txt' cannot be used as a cache \(DatabaseError\)"):

@@ -248,7 +248,10 @@ def test_a_rate_limit_that_is_none(wrong: dict[str, Any], message: str) -> None:
         RateLimit(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"limits": {"x": 5}}, {"failures": 0}, {"cooldown": 0}, {"patience": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"limits": {"x": 5}}, {"limits": ["x"]}, {"failures": 0}, {"cooldown": 0}, {"patience": float("nan")}],
+)
 def test_a_governor_that_is_none(wrong: dict[str, Any]) -> None:
     """The same."""
     with pytest.raises(ConfigError, match=f"Governor: {next(iter(wrong))}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 import sys
@@ -25,6 +26,13 @@ class Arbitrary(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     thing: Plain
+
+
+@dataclasses.dataclass
+class Money:
+    """A dataclass, of which an instance is given in place of the class."""
+
+    cents: int
 
 
 class Lax(BaseModel):
@@ -70,13 +78,15 @@ class WrongDefault(BaseModel):
     [
         (lambda: Schema({"a": Plain}), "field 'a'"),
         (lambda: Schema({"a": Callable}), "Field 'a' has a type without a JSON form"),
-        (lambda: Schema({"a": object()}), "field 'a'"),
+        (lambda: Schema({"a": object()}), r"field 'a'.*for <object object at \w+>$"),  # not Pydantic's own way out
+        (lambda: Schema({"a": Money(1)}), r"field 'a' is Money\(cents=1\), an instance.* Use the class Money"),
         (lambda: Schema({"a": "int"}), "field 'a'.*Write the type itself"),
         (lambda: Schema({"a": {"b": int}}), r"field 'a' is a dict.*Schema\("),
         (lambda: Schema({1: int}), "key 1 must be a str"),  # type: ignore[dict-item]
         (lambda: Schema([("a", int)]), "takes a dict"),  # type: ignore[arg-type]
         (lambda: Schema({"a": int}, {"b": [v.range(min=1)]}), "'b', which is no field"),
         (lambda: Schema({"a": int}, {"a": [len]}), "field 'a'.*v.custom"),  # type: ignore[list-item]
+        (lambda: Schema({"a": str}, {"a": [v.not_empty]}), r"field 'a'.*Call it: v\.not_empty\("),  # type: ignore[list-item]
         (lambda: Schema({"a": int}, {"a": 3}), "field 'a'.*list of rules"),  # type: ignore[dict-item]
         (lambda: Schema({"a": int}, [v.range(min=1)]), "must be a dict"),  # type: ignore[arg-type]
         (lambda: Schema({"a": str}, {"a": [v.range(min=1)]}), r"field 'a': range\(min=1\) is for numbers"),
@@ -106,9 +116,13 @@ class WrongDefault(BaseModel):
         (lambda: Schema({"a": Literal[b"x"]}), "Field 'a': b'x' is .* no JSON scalar"),
         (lambda: Schema({"a": SecretStr}), "Field 'a' is a SecretStr, of which only stars"),
         (lambda: Schema({"a": Annotated[str, Field(pattern="a.{5000}")]}), "Field 'a'.*so costly"),
+        (lambda: compile_contract({"n": int}), r"a dict is a JSON Schema, and 'n' is a type.*write Schema\("),
+        (lambda: compile_contract({"n": list[int], "m": 1}), r"'n' is a type.*write Schema\("),
         (lambda: compile_contract("Report"), "'Report' is no contract"),
         (lambda: compile_contract(3), "3 is no contract"),
         (lambda: compile_contract([int]), "is no contract"),
+        (lambda: compile_contract(Money(1)), r"Money\(cents=1\) is an instance.* Use the class Money"),
+        (lambda: compile_contract(Lax(ok=1, age=2)), "is an instance.* Use the class Lax"),
         (lambda: compile_contract(list["Unknown"]), "Unknown"),  # type: ignore[name-defined]  # noqa: F821
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from kairos_async import (
     Limiter,
     PlanError,
     PolicyError,
+    RunLogger,
     StateLimits,
     Step,
     StepContext,
@@ -54,6 +55,13 @@ def test_an_action_is_callable(action: Any) -> None:
         action.close()
     with pytest.raises(ConfigError, match=r"Step 'a': its action .* is not callable. Pass the function"):
         Step("a", action)
+
+
+@pytest.mark.parametrize("given", ["a", Step("a", OK)])
+def test_the_decorator_goes_on_a_function(given: Any) -> None:
+    """A name alone, and a function that is a step already, are told so."""
+    with pytest.raises(ConfigError, match=r"@step goes on a function, and .* is none.*@step\(name='a'\)"):
+        step(given)
 
 
 def test_an_action_does_not_yield() -> None:
@@ -119,6 +127,8 @@ def test_a_workflow_has_steps() -> None:
         Workflow("w", [])
     with pytest.raises(ConfigError, match="which is no Step"):
         Workflow("w", [OK])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match=r"Workflow 'w': steps=<Step 'a'> must be a list, such as steps=\[<Step"):
+        Workflow("w", Step("a", OK))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("contract", [3, "int", object(), [int], lambda x: x])
@@ -156,6 +166,7 @@ def test_a_contract_is_a_type(argument: str, contract: object) -> None:
         ("write_keys", [None]),
         ("foreach", 3),
         ("foreach", ["xs"]),
+        ("labels", 3),
     ],
 )
 def test_an_argument_of_a_step_that_cannot_work_is_refused(argument: str, value: object) -> None:
@@ -185,7 +196,13 @@ def test_max_concurrency_without_a_foreach_is_refused() -> None:
         ("planner", 3),
         ("output", "b"),
         ("hooks", [3]),
+        ("hooks", print),
+        ("hooks", [RunLogger]),
         ("sensitive_keys", "token"),
+        ("sensitive_keys", 3),
+        ("input_labels", ["text"]),
+        ("input_labels", 3),
+        ("state_limits", 5),
     ],
 )
 def test_an_argument_of_a_workflow_that_cannot_work_is_refused(argument: str, value: object) -> None:
@@ -235,6 +252,7 @@ def test_state_limits_are_whole_numbers_of_bytes(limit: Any) -> None:
         ("retry_backoff", 0.5),
         ("retry_jitter", math.nan),
         ("retry_max_delay", "1"),
+        ("retry_with_feedback", "no"),
         ("on_execution_fail", "explode"),
         ("on_validation_fail", None),
         ("fallback_action", FailureAction.RETRY),

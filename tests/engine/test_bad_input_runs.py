@@ -175,8 +175,9 @@ BAD_PLANS: dict[str, tuple[Callable[[], Any], str]] = {
     "twice": (lambda: [Step("x", OK), Step("x", OK)], "used twice"),
     "a finished name": (lambda: [Step("first", OK)], "used twice"),
     "no steps": (lambda: ["x"], "which is no Step"),
-    "no list": (lambda: 3, "not iterable"),
-    "nothing": (lambda: None, "not iterable"),
+    "no list": (lambda: 3, "the planner returned 3, which is no list of steps"),
+    "nothing": (lambda: None, "the planner returned None, which is no list of steps"),
+    "a step": (lambda: Step("x", OK), "the planner returned <Step 'x'>, which is no list of steps"),
 }
 
 

@@ -300,7 +300,7 @@ async def test_steps_that_wait_for_a_slot_never_start_once_the_run_is_ending(how
     with anyio.move_on_after(1 if how == "cancel" else 1000):
         await workflow.run(timeout=1 if how == "timeout" else None)
     begun = slots - 1 if how == "abort" else slots
-    assert clocked.starts == [f"s{i}" for i in range(begun)] or set(clocked.starts) == {f"s{i}" for i in range(begun)}
+    assert set(clocked.starts) == {f"s{i}" for i in range(begun)}
     assert len(events.of("step_cancel")) == begun
     assert len(events.of("step_skip")) == 20 - begun
 

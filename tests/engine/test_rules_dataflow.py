@@ -109,6 +109,19 @@ async def test_reading_an_output_that_is_not_upstream_names_the_missing_edge(
     assert "Add depends_on=['other'] or read_keys=['other'] to step 'reader'" in str(result.error_message)
 
 
+@pytest.mark.parametrize("key", ["a", "b", "c"])
+async def test_the_way_out_of_reading_too_early_is_no_cycle(key: str) -> None:
+    """What a step itself, or one behind it, will produce is not there for it, whatever it declares."""
+
+    async def act(ctx: StepContext) -> object:
+        return ctx.inputs[key]
+
+    behind = Step("b", returns(1), depends_on=["a"]), Step("c", returns(1), depends_on=["b"])
+    result = await run(Step("a", act, failure_policy=NO_RETRY), *behind)
+    assert result.error_type == "ScopeError"
+    assert f"Read {key!r} in a step that runs after {key!r}." in str(result.error_message)
+
+
 async def test_an_output_that_is_not_upstream_is_not_there() -> None:
     """Neither for `in`, nor for `has`, nor among the keys."""
 

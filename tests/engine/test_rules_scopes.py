@@ -50,6 +50,21 @@ async def test_a_key_outside_read_keys_is_not_there() -> None:
     assert output_of(result, "a") == [False, False, False, False, ["b"], ["b"], 1, *views]
 
 
+@pytest.mark.parametrize("read", [lambda ctx: ctx.inputs["nmae"], lambda ctx: ctx.state.get("nmae")])
+async def test_a_missing_key_is_answered_with_what_there_is(read: Callable[[StepContext], object]) -> None:
+    """A misspelt key is the commonest slip; of many keys, ten are named."""
+
+    async def act(ctx: StepContext) -> object:
+        return read(ctx)
+
+    said = (await run(Step("a", act, failure_policy=NO_RETRY), inputs={"name": 1})).error_message
+    assert "Step 'a' reads key 'nmae', which neither the inputs nor a step upstream of it gave" in str(said)
+    assert "It can read ['name']" in str(said)
+    many = {f"key{i:03}": 1 for i in range(1000)}
+    said = (await run(Step("a", act, failure_policy=NO_RETRY), inputs=many)).error_message
+    assert "'key009'] and 990 more" in str(said)
+
+
 async def test_a_declared_key_that_is_not_there_is_not_an_unauthorized_read() -> None:
     """KeyError from inputs, StateError from state, the default if one is given."""
 

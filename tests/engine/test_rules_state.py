@@ -128,6 +128,11 @@ async def test_nesting_is_limited_to_a_hundred_levels() -> None:
     assert result.to_dict()["status"] == "complete"
     failed = await run(Step("a", returns(nested(101)), failure_policy=NO_RETRY))
     assert "nested over 100 levels" in str(failed.error_message)
+    deep: object = 1
+    for _ in range(101):
+        deep = {"a key of some length": deep}
+    failed = await run(Step("a", returns(deep), failure_policy=NO_RETRY))  # a path that long would leave no room
+    assert "nested over 100 levels" in str(failed.error_message)
 
 
 @pytest.mark.parametrize("value", [nested(5000), [[]] * 3 + [nested(200)]])

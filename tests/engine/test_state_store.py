@@ -203,8 +203,9 @@ def test_the_limit_is_exact(value: Any, limit: int) -> None:
     if size_of(value) <= limit:
         store_copy(value, limit, "subject")
     else:
-        with pytest.raises(StateError, match=r"(?s)^subject: the value at \$.*larger than the limit"):
+        with pytest.raises(StateError, match=r"(?s)^subject: the value at \$.*larger than the limit") as refused:
             store_copy(value, limit, "subject")
+        assert str(refused.value).endswith(f"limit of {limit} bytes. Store less, or raise StateLimits(value_bytes=).")
 
 
 def test_a_key_with_a_lone_surrogate_is_refused() -> None:

@@ -69,6 +69,7 @@ def test_the_lines_of_a_run() -> None:
     Workflow("hello", steps[:1] + steps[2:3], hooks=[logger]).run_sync({"x": 1})
     Workflow("again", steps[1:2], hooks=[logger]).run_sync({"items": [1]})
     Workflow("failing", [Step("d", raises(ValueError("no\nway")), failure_policy=NO_RETRY)], hooks=[logger]).run_sync()
+    Workflow("each", [Step("e", returns("ok"), foreach="items")], hooks=[logger]).run_sync({"items": [1]})
     lines = [re.sub(r"\d+(\.\d+)? (ms|s)\b", "TIME", line[14:]) for line in stream.getvalue().splitlines()]
     assert lines == [
         "run     hello  2 steps, inputs: x",
@@ -89,6 +90,11 @@ def test_the_lines_of_a_run() -> None:
         "start   d",
         "FAIL    d  ValueError: no way (TIME after 1 attempt; then: abort)",
         "end       failed in TIME; ValueError: no way",
+        "run     each  1 step, inputs: items",
+        "start   e  1 item",
+        "item    e[0]  TIME, 1 of 1",
+        "done    e  TIME -> [\"ok\"]",
+        "end       complete in TIME",
     ]  # fmt: skip
     assert all(re.match(r"\d\d:\d\d:\d\d\.\d\d\d  ", line) for line in stream.getvalue().splitlines())
 

@@ -384,6 +384,10 @@ BAD: list[dict[str, Any]] = [
     {"sink_timeout": float("inf")},
     {"sink_timeout": "5"},
     {"sensitive_keys": "api_key"},
+    {"sensitive_keys": 3},
+    {"sinks": ConsoleSink()},
+    {"sinks": [ConsoleSink]},
+    {"sinks": ["run.jsonl"]},
 ]
 
 

@@ -71,6 +71,10 @@ async def test_a_refused_read_is_not_a_used_key() -> None:
 async def test_the_key_of_a_foreach_is_used() -> None:
     """The step cannot do without it, whether its action reads the list or not."""
     assert await report(reads("x", foreach="items", read_keys=["items", "x"])) == {}
+    found = await report(reads("x", foreach="items", read_keys=["items", "x", "y"]))
+    assert found == {"a": ScopeReport(frozenset({"items", "x"}), frozenset({"y"}), unrestricted=False)}
+    found = await report(reads("x", foreach="items"))
+    assert await report(reads("x", foreach="items", read_keys=found["a"].used)) == {}
 
 
 async def test_a_step_that_has_not_run_is_left_out() -> None:

@@ -80,6 +80,8 @@ def test_a_text_is_cut_first() -> None:
     assert (marked.raw, marked.flags) == ("abcabcabca", frozenset({TextFlag.CUT}))
     with pytest.raises(ConfigError, match="limit"):
         untrusted("x", limit=0)
+    with pytest.raises(ConfigError, match=r"untrusted\(None\) takes a text"):
+        untrusted(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("leak", [str, repr, "{}".format, lambda marked: f"{marked}", lambda marked: "a" + marked])

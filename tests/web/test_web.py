@@ -14,7 +14,16 @@ import pydantic
 import pytest
 from starlette.types import Message
 
-from kairos_async import Budget, FailureAction, FailurePolicy, ModelUnavailableError, Step, StepContext, Workflow
+from kairos_async import (
+    Budget,
+    ConfigError,
+    FailureAction,
+    FailurePolicy,
+    ModelUnavailableError,
+    Step,
+    StepContext,
+    Workflow,
+)
 from kairos_async.adapters.governor import Governor, RateLimit, current_governor
 from kairos_async.adapters.prompt import ask
 from kairos_async.web import EventStream, lifespan, respond
@@ -170,6 +179,14 @@ async def test_pieces_of_answers_are_streamed() -> None:
     deltas = [data.get("text") for kind, data in client.events if kind == "llm_delta"]
     assert deltas == [None, None, "shown ", "words "]
     assert "hidden" not in client.text
+
+
+def test_what_is_shown_is_a_list_and_a_lifespan_takes_a_governor() -> None:
+    """A name alone would show the steps that its letters name."""
+    with pytest.raises(ConfigError, match=r"show='answer' must be a list, such as show=\['answer'\]"):
+        EventStream(Workflow("w", [Step("a", returns(1))]), {}, show="answer")
+    with pytest.raises(ConfigError, match=r"lifespan\(3\) takes a Governor"):
+        lifespan(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["/run", "/events"])
