@@ -24,6 +24,7 @@ from kairos_async.engine.attempt import (
     check_replacement,
     in_context,
     in_thread,
+    unboxed,
 )
 from kairos_async.engine.boundary import accept, check
 from kairos_async.engine.call import Call, RunServices
@@ -40,6 +41,7 @@ from kairos_async.exceptions import (
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
+from kairos_async.security.messages import direct_members
 from kairos_async.state import read_copy
 from kairos_async.step import SKIP
 
@@ -205,10 +207,20 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
         return not run.workers.run_current_task()
     cancelled = anyio.get_cancelled_exc_class()
     if issubclass(kind, BaseExceptionGroup):
-        group = cast(BaseExceptionGroup[BaseException], error)
-        interrupted = group.subgroup(KeyboardInterrupt) is not None
-        return interrupted or (group.subgroup(cancelled) is not None and cancel_pending())
+        return _holds(error, KeyboardInterrupt) or (_holds(error, cancelled) and cancel_pending())
     return issubclass(kind, cancelled) and cancel_pending()
+
+
+def _holds(group: BaseException, kind: type[BaseException]) -> bool:
+    """Whether the group has such a member, at any depth. Its own `subgroup` recurses, and the user may replace it."""
+    waiting = [group]
+    while waiting:
+        error = waiting.pop()
+        if issubclass(type(error), BaseExceptionGroup):
+            waiting += direct_members(cast(BaseExceptionGroup[BaseException], error))
+        elif issubclass(type(error), kind):
+            return True
+    return False
 
 
 def cancel_pending() -> bool:
@@ -325,10 +337,10 @@ async def call_user(run: RunServices, function: Callable[[Any], Any], argument: 
     """Call a handler or planner in the run's context: awaited if it is async, in a worker thread if it is not."""
     if inspect.iscoroutinefunction(function):
         return await in_context(run.context.copy(), function(argument))
-    ran = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
-    if ran is None:
+    box = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
+    if box is None:
         raise ExecutionError("A deadline passed while this ran in a thread, which was abandoned, and was moved later.")
-    (answer,) = ran
+    answer = unboxed(box)
     return await in_context(run.context.copy(), awaited(answer)) if inspect.isawaitable(answer) else answer
 
 

@@ -184,7 +184,34 @@ class Odd(BaseException):
     """No Exception."""
 
 
+class Masked(Exception):
+    """Nobody may ask of which class it is."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+class Closed(ExceptionGroup[Exception]):
+    """A group that lets nobody look into it."""
+
+    def subgroup(self, *arguments: Any) -> Any:
+        """Refuse."""
+        raise RuntimeError("no subgroup")
+
+
+def nested(depth: int) -> BaseException:
+    """Return a group in a group in a group."""
+    error: Exception = ValueError("innermost")
+    for _ in range(depth):
+        error = ExceptionGroup("nested", [error])
+    return error
+
+
 UNUSUAL: list[Any] = [
+    (Masked(), "Masked"),
+    (Closed("closed", [ValueError("x")]), "Closed"),
+    (nested(5000), "ExceptionGroup"),
     (SystemExit(3), "SystemExit"),
     (asyncio.CancelledError(), "CancelledError"),
     (StopAsyncIteration(), "StopAsyncIteration"),
@@ -205,7 +232,7 @@ async def test_whatever_a_step_raises_is_data_in_the_result(error: BaseException
         raise error
 
     for action in (raises(error), sync):
-        if isinstance(error, StopIteration) and action is sync:
+        if type(error) is StopIteration and action is sync:
             continue
         result = await run(
             Step("a", action, failure_policy=SKIPPING), Step("b", returns("fine", after=1)), hooks=[events]
