@@ -29,6 +29,7 @@ from kairos_async.engine.attempt import (
 from kairos_async.engine.boundary import accept, check
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
+from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import EventLevel, StepRetry
 from kairos_async.exceptions import (
     BudgetExceeded,
@@ -89,7 +90,9 @@ async def attempt(call: Call, number: int) -> bool:
                 output = await call_in_time(call, context)
         finally:
             del OPEN[context]
-            call.slot.note_context()
+            call.slot.note_leftovers()
+        if not call.slot.clean:
+            await shake_off_requests()
         if output is SKIP:
             call.renew()
             call.skipped = True
@@ -223,11 +226,6 @@ def _holds(group: BaseException, kind: type[BaseException]) -> bool:
     return False
 
 
-def cancel_pending() -> bool:
-    """Whether a scope around the caller is cancelled."""
-    return anyio.current_effective_deadline() == -math.inf
-
-
 def explain(
     run: RunServices,
     step: str,
@@ -283,6 +281,7 @@ async def _decide(call: Call) -> AttemptFailed:
     failed, call.failed = call.failed, None
     if failed is None:
         await _deliver_cancellation()
+    await shake_off_requests()  # before anything else is awaited
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
         failed.action = call.node.policy.fallback_action
@@ -320,6 +319,7 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         answer = AttemptFailed(
             explain(call.run, failure.step, error, failure.attempt, failure.item), FailureAction.ABORT
         )
+    await shake_off_requests()
     await call.slot.regain(call.node)
     return answer
 

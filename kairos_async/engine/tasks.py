@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -128,6 +129,10 @@ class Workers:
                 return future, slot
         return None
 
+    def cancelling(self) -> Callable[[], int]:
+        """What tells how many requests to cancel the calling worker's task, apart from its scopes, are not settled."""
+        return _own_requests()
+
     def run_current_task(self) -> bool:
         """Whether the task that runs now is a worker."""
         try:
@@ -204,6 +209,10 @@ class LoopWorkers(Workers):
         del self._scopes[task]
         self._note_end()
 
+    def cancelling(self) -> Callable[[], int]:
+        requests: Callable[[], int] = self._current_task(self._loop).cancelling
+        return requests
+
     def rest(self, slot: object) -> Any:
         # The last one that is busy ends the run, at once.
         if len(self._resting) >= _MOST_RESTING or len(self._scopes) - len(self._resting) <= 1:
@@ -244,6 +253,36 @@ def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException],
     """
     asyncio: Any = sys.modules["asyncio"]
     return type(anyio.CancelScope()), anyio.get_cancelled_exc_class(), asyncio.current_task
+
+
+def _own_requests() -> Callable[[], int]:
+    """`asyncio.Task.cancelling` of the calling task; 0 for ever on trio, where only scopes cancel."""
+    asyncio: Any = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task()
+    except (AttributeError, RuntimeError):  # asyncio is not imported, or is not the one that runs
+        task = None
+    return getattr(task, "cancelling", int)
+
+
+async def shake_off_requests() -> None:
+    """Settle the requests to cancel the calling task that come from no scope: what it ran has made them, or let them.
+
+    A function of the user's may cancel the task in which it runs, `asyncio.current_task()`, and that is the engine's.
+    The request would be delivered at the next await of whatever runs there afterwards.
+    """
+    requests = _own_requests()
+    while requests() and not cancel_pending():
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            pass
+        sys.modules["asyncio"].current_task().uncancel()
+
+
+def cancel_pending() -> bool:
+    """Whether a scope around the caller is cancelled."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def native_loop() -> Any:
