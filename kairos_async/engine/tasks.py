@@ -108,7 +108,8 @@ class Workers:
         try:
             await work(scope, *arguments)
         except BaseException as error:
-            self._fail(error)
+            if not (scope.cancel_called and issubclass(type(error), anyio.get_cancelled_exc_class())):
+                self._fail(error)
         finally:
             self._tasks.discard(anyio.get_current_task().id)
             del self._scopes[scope]
@@ -225,9 +226,11 @@ class LoopWorkers(Workers):
         return any(id(worker) == task for worker in self._scopes)
 
     def _done(self, task: Any) -> None:
-        del self._scopes[task]
+        scope = self._scopes.pop(task)
         if task.cancelled():
-            self._fail(self._cancelled("a worker was cancelled by somebody else"))
+            # A step may have asked for it too, in the same moment: then the scope lets the cancellation through.
+            if not scope.cancel_called:
+                self._fail(self._cancelled("a worker was cancelled by somebody else"))
         elif (error := task.exception()) is not None:
             self._fail(error)
         self._note_end()

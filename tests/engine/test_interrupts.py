@@ -21,7 +21,7 @@ from kairos_async import (
     Workflow,
 )
 from tests.clocks import run_virtual
-from tests.engine.tools import SKIPPING, Events, returns, run
+from tests.engine.tools import NO_RETRY, SKIPPING, Events, returns, run
 
 
 async def plain(ctx: StepContext) -> None:
@@ -207,3 +207,27 @@ async def test_a_handler_and_a_planner_that_cancel_their_own_task_harm_nobody(an
     asking = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handler)
     steps = [Step("a", raises_first, failure_policy=asking), Step("beside", returns(1, after=1))]
     assert (await run(*steps, planner=planner)).step_results["instead"].output == "done"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("with_factory", [False, True])
+@pytest.mark.parametrize("policy", ForeachPolicy)
+async def test_a_step_may_cancel_its_own_task_at_the_moment_in_which_another_failure_cancels_it(
+    anyio_backend: object, with_factory: bool, policy: ForeachPolicy
+) -> None:
+    """Both requests arrive as one cancellation. The failure is the outcome, of the foreach or of the run."""
+    if with_factory:
+        asyncio.get_running_loop().set_task_factory(lambda loop, coro, **more: asyncio.Task(coro, loop=loop, **more))
+
+    async def act(ctx: StepContext) -> None:
+        await asyncio.sleep(1)
+        if ctx.item == "fails" or ctx.step_id == "fails":
+            raise ValueError("now")
+        cancel_own_task()
+        await asyncio.sleep(9)
+
+    steps = [Step("each", act, foreach="items", foreach_policy=policy), Step("beside", act), Step("fails", act)]
+    if policy is ForeachPolicy.FAIL_FAST:
+        steps = steps[:1]
+    result = await run(*steps, inputs={"items": ["cancels", "fails"]}, failure_policy=NO_RETRY)
+    assert (result.status, result.error_type) == ("failed", "ValueError")
