@@ -51,13 +51,13 @@ class Slot:
             itself. An action may do either; then the task does not run another unit.
     """
 
-    __slots__ = ("_cancelling", "_count", "_find", "_run", "clean", "held", "item_scope")
+    __slots__ = ("_count", "_find", "_run", "_task", "clean", "held", "item_scope")
 
     def __init__(self, run: SlotSource) -> None:
         self._run = run
         # Of the run's variables; asked for here and not for each unit, 1 % of which it would take.
         self._count, self._find = len(run.context), run.context.get
-        self._cancelling = run.workers.cancelling()
+        self._task = run.workers.current_task()
         self.item_scope: anyio.CancelScope | None = None
         self.held = True
         self.clean = True
@@ -68,7 +68,7 @@ class Slot:
         Values are compared by identity: `==` is theirs to define.
         """
         current = contextvars.copy_context()
-        if len(current) != self._count or self._cancelling():
+        if len(current) != self._count or self._task.cancelling():
             self.clean = False
         find = self._find
         for variable, value in current.items():

@@ -32,9 +32,14 @@ class Workers:
 
     The scopes of the workers are shielded: what ends the run (its deadline, a failure, the caller's cancellation) comes
     to the task that awaits `run`, and reaches the workers through `cancel`, in one way and never halfway.
+
+    Attributes:
+        current_task: gives the task of its caller. `cancelling()` of it tells how many requests to cancel it, and not a
+            scope around it, are not settled.
     """
 
     _stop: Callable[[], None]
+    current_task: Callable[[], Any]
 
     def __init__(self) -> None:
         self._scopes: dict[object, anyio.CancelScope] = {}
@@ -42,6 +47,7 @@ class Workers:
         self._errors: list[BaseException] = []
         self._resting: list[tuple[Any, object]] = []
         self._tasks: set[int] = set()
+        self.current_task = _current_task
         self._group = anyio.create_task_group()
         self._ended = anyio.Event()
 
@@ -130,10 +136,6 @@ class Workers:
                 return future, slot
         return None
 
-    def cancelling(self) -> Callable[[], int]:
-        """What tells how many requests to cancel the calling worker's task, apart from its scopes, are not settled."""
-        return _own_requests()
-
     def run_current_task(self) -> bool:
         """Whether the task that runs now is a worker."""
         try:
@@ -191,7 +193,7 @@ class LoopWorkers(Workers):
         self._errors = []
         self._resting = []
         self._waiting: Any = None
-        self._new_scope, self._cancelled, self._current_task = _of_backend()
+        self._new_scope, self._cancelled, self.current_task = _of_backend()
 
     def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
         return self._run(pump, stop)
@@ -205,14 +207,10 @@ class LoopWorkers(Workers):
     def leave(self) -> None:
         # The callback is for workers that end in any other way, or are cancelled before they begin: to have the loop
         # call it for each takes 2 us more.
-        task = self._current_task(self._loop)
+        task = self.current_task()
         task.remove_done_callback(self._done)
         del self._scopes[task]
         self._note_end()
-
-    def cancelling(self) -> Callable[[], int]:
-        requests: Callable[[], int] = self._current_task(self._loop).cancelling
-        return requests
 
     def rest(self, slot: object) -> Any:
         # The last one that is busy ends the run, at once.
@@ -246,8 +244,8 @@ class LoopWorkers(Workers):
 
 
 @functools.cache
-def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException], Callable[[Any], Any]]:
-    """The cancel scopes of the asyncio backend, its cancellation, and what tells the task that a loop runs.
+def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException], Callable[[], Any]]:
+    """The cancel scopes of the asyncio backend, its cancellation, and what tells the task that runs.
 
     First called on an asyncio event loop.
 
@@ -258,14 +256,19 @@ def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException],
     return type(anyio.CancelScope()), anyio.get_cancelled_exc_class(), asyncio.current_task
 
 
-def _own_requests() -> Callable[[], int]:
-    """`asyncio.Task.cancelling` of the calling task; 0 for ever on trio, where only scopes cancel."""
+class _ScopesOnly:
+    """A task that only scopes can cancel, as on trio."""
+
+    cancelling = int  # which is 0
+
+
+def _current_task() -> Any:
+    """The calling task, if asyncio runs it."""
     asyncio: Any = sys.modules.get("asyncio")
     try:
-        task = asyncio.current_task()
+        return asyncio.current_task() or _ScopesOnly
     except (AttributeError, RuntimeError):  # asyncio is not imported, or is not the one that runs
-        task = None
-    return getattr(task, "cancelling", int)
+        return _ScopesOnly
 
 
 async def shake_off_requests() -> None:
@@ -274,13 +277,13 @@ async def shake_off_requests() -> None:
     A function of the user's may cancel the task in which it runs, `asyncio.current_task()`, and that is the engine's.
     The request would be delivered at the next await of whatever runs there afterwards.
     """
-    requests = _own_requests()
-    while requests() and not cancel_pending():
+    task = _current_task()
+    while task.cancelling() and not cancel_pending():
         try:
             await anyio.lowlevel.checkpoint()
         except anyio.get_cancelled_exc_class():
             pass
-        sys.modules["asyncio"].current_task().uncancel()
+        task.uncancel()
 
 
 def cancel_pending() -> bool:
