@@ -285,12 +285,15 @@ async def test_exceptions_are_kept_as_class_name_and_cleaned_message() -> None:
 
 
 async def test_raise_for_status_raises_only_if_the_run_failed() -> None:
-    """It returns the result itself otherwise."""
+    """It names the step that failed, if one did, and returns the result itself otherwise."""
     result = await run(Step("a", returns(1)))
     assert result.raise_for_status() is result
     failed = await run(Step("a", raises(ValueError("broken")), failure_policy=NO_RETRY))
-    with pytest.raises(ExecutionError, match="Workflow 'w' failed: ValueError: broken"):
+    with pytest.raises(ExecutionError, match="Workflow 'w' failed at step 'a': ValueError: broken"):
         failed.raise_for_status()
+    late = await run(Step("a", returns(1, after=9)), timeout=1)
+    with pytest.raises(ExecutionError, match="Workflow 'w' failed: StepTimeoutError"):
+        late.raise_for_status()
 
 
 async def test_a_contract_failure_of_the_input_is_a_failure_of_the_step() -> None:
