@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, cast
 
 import anyio
@@ -312,13 +312,13 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         if bound.cancelled_caught:
             return _out_of_time(call)
         if answer is FailureAction.CUSTOM:
-            raise PolicyError(f"custom_handler of step {failure.step!r} returned CUSTOM, which would ask it again.")
+            raise PolicyError("it returned CUSTOM, which would ask it again.")
     except BaseException as error:
         if was_cancelled(call.run, error):
             raise
-        answer = AttemptFailed(
-            explain(call.run, failure.step, error, failure.attempt, failure.item), FailureAction.ABORT
-        )
+        cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
+        said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
+        answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)
     await shake_off_requests()
     await call.slot.regain(call.node)
     return answer
