@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -30,6 +31,8 @@ from kairos_async.plan import Node, TaskGraph, to_mermaid
 from kairos_async.security import Redactor
 from kairos_async.state import DEFAULT_LIMITS, StateLimits
 from kairos_async.step import Step, explain_unknown_keywords
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class Workflow:
             budget=checked_budget(f"Workflow {name!r}", "budget", budget),
         )
         self._check_planner(planner)
-        for hook in hooks:
+        for hook in _listed(name, "hooks", hooks):
             self.add_hook(hook)
 
     def __repr__(self) -> str:
@@ -377,8 +380,14 @@ def _in_event_loop() -> bool:
     return True
 
 
+def _listed(workflow: str, argument: str, given: Iterable[_T]) -> list[_T]:
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"Workflow {workflow!r}: {argument}={given!r} must be a list.")
+    return list(given)
+
+
 def _checked_steps(workflow: str, steps: Iterable[Step]) -> list[Step]:
-    listed = list(steps)
+    listed = _listed(workflow, "steps", steps)
     for entry in listed:
         if not isinstance(entry, Step):
             raise ConfigError(f"Workflow {workflow!r}: steps has {entry!r}, which is no Step.")

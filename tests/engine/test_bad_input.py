@@ -119,6 +119,8 @@ def test_a_workflow_has_steps() -> None:
         Workflow("w", [])
     with pytest.raises(ConfigError, match="which is no Step"):
         Workflow("w", [OK])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="must be a list"):
+        Workflow("w", Step("a", OK))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("contract", [3, "int", object(), [int], lambda x: x])
@@ -185,6 +187,7 @@ def test_max_concurrency_without_a_foreach_is_refused() -> None:
         ("planner", 3),
         ("output", "b"),
         ("hooks", [3]),
+        ("hooks", print),
         ("sensitive_keys", "token"),
     ],
 )
