@@ -19,6 +19,8 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from kairos_async.exceptions import ExecutionError
+
 _MOST_RESTING: Final = 32
 """Workers that wait for what becomes ready next: waking one costs 3 us, where a new one costs 10. A graph of layers
 needs as many as it is wide; where thousands end together, most have nothing to wait for."""
@@ -60,8 +62,13 @@ class Workers:
         Raises:
             BaseException: the cancellation of the caller, or what a worker raised, once every worker has ended.
         """
-        async with self._group:
-            await self._run(pump, stop)
+        try:
+            async with self._group:
+                await self._run(pump, stop)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == len(self._errors) == 1:
+                raise self._errors[0] from None  # as it is on asyncio's own tasks
+            raise
 
     async def _run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
         self._stop = stop
@@ -114,8 +121,10 @@ class Workers:
         try:
             await work(scope, *arguments)
         except BaseException as error:
-            if not (scope.cancel_called and issubclass(type(error), anyio.get_cancelled_exc_class())):
+            if not issubclass(type(error), anyio.get_cancelled_exc_class()):
                 self._fail(error)
+            elif not scope.cancel_called:
+                self._fail(_foreign_request())
         finally:
             self._tasks.discard(anyio.get_current_task().id)
             del self._scopes[scope]
@@ -193,7 +202,7 @@ class LoopWorkers(Workers):
         self._errors = []
         self._resting = []
         self._waiting: Any = None
-        self._new_scope, self._cancelled, self.current_task = _of_backend()
+        self._new_scope, self.current_task = _of_backend()
 
     def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
         return self._run(pump, stop)
@@ -228,7 +237,7 @@ class LoopWorkers(Workers):
         if task.cancelled():
             # A step may have asked for it too, in the same moment: then the scope lets the cancellation through.
             if not scope.cancel_called:
-                self._fail(self._cancelled("a worker was cancelled by somebody else"))
+                self._fail(_foreign_request())
         elif (error := task.exception()) is not None:
             self._fail(error)
         self._note_end()
@@ -244,8 +253,8 @@ class LoopWorkers(Workers):
 
 
 @functools.cache
-def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException], Callable[[], Any]]:
-    """The cancel scopes of the asyncio backend, its cancellation, and what tells the task that runs.
+def _of_backend() -> tuple[Callable[[], anyio.CancelScope], Callable[[], Any]]:
+    """The cancel scopes of the asyncio backend, and what tells the task that runs.
 
     First called on an asyncio event loop.
 
@@ -253,7 +262,18 @@ def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException],
     where there is no task, anyio finds no backend.
     """
     asyncio: Any = sys.modules["asyncio"]
-    return type(anyio.CancelScope()), anyio.get_cancelled_exc_class(), asyncio.current_task
+    return type(anyio.CancelScope()), asyncio.current_task
+
+
+def _foreign_request() -> ExecutionError:
+    """The error of a run whose worker was cancelled while it waited for its next attempt, or for work.
+
+    Not a cancellation: nobody has cancelled the caller, and a task group around it would take one for the end of a task
+    that all agreed on.
+    """
+    return ExecutionError(
+        "A task of this run was cancelled by somebody who does not own it. Cancel the task that awaits run() instead."
+    )
 
 
 class _ScopesOnly:

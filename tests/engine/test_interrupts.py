@@ -1,4 +1,4 @@
-"""KeyboardInterrupt is the user's, not a step's: it ends the run and comes out."""
+"""KeyboardInterrupt is the user's and ends the run. What a step does to its own task is the step's affair."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from kairos_async import (
     Event,
+    ExecutionError,
     Failure,
     FailureAction,
     FailurePolicy,
@@ -21,7 +22,7 @@ from kairos_async import (
     Workflow,
 )
 from tests.clocks import run_virtual
-from tests.engine.tools import NO_RETRY, SKIPPING, Events, returns, run
+from tests.engine.tools import NO_RETRY, SKIPPING, Events, retrying, returns, run
 
 
 async def plain(ctx: StepContext) -> None:
@@ -231,3 +232,30 @@ async def test_a_step_may_cancel_its_own_task_at_the_moment_in_which_another_fai
         steps = steps[:1]
     result = await run(*steps, inputs={"items": ["cancels", "fails"]}, failure_policy=NO_RETRY)
     assert (result.status, result.error_type) == ("failed", "ValueError")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("with_factory", [False, True])
+async def test_a_worker_that_others_cancel_while_it_waits_is_an_error_and_no_cancellation(
+    anyio_backend: object, with_factory: bool
+) -> None:
+    """Nobody has cancelled the caller. No action is there that could fail of it, so the run does."""
+    if with_factory:
+        asyncio.get_running_loop().set_task_factory(lambda loop, coro, **more: asyncio.Task(coro, loop=loop, **more))
+    workers: list[asyncio.Task[Any] | None] = []
+
+    async def fails(ctx: StepContext) -> None:
+        workers.append(asyncio.current_task())
+        raise ValueError
+
+    async def meddles(ctx: StepContext) -> None:
+        await asyncio.sleep(1)
+        if workers[0] is not None:
+            workers[0].cancel()
+        await asyncio.sleep(9)
+
+    events = Events()
+    with pytest.raises(ExecutionError, match="cancelled by somebody who does not own it"):
+        await run(Step("a", fails, failure_policy=retrying(1, delay=5)), Step("b", meddles), hooks=[events])
+    assert events.check().data["status"] == "cancelled"
+    assert len(asyncio.all_tasks()) == 2
