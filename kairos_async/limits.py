@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from typing import Protocol
+import threading
+from typing import Final, Protocol
 
 from kairos_async.exceptions import ConfigError
+
+_joining: Final = threading.Lock()
+"""Runs on different event loops may begin and end at the same moment."""
 
 
 class Run(Protocol):
@@ -22,7 +26,9 @@ class Limiter:
     """At most `total` attempts at once, over all runs that share it; the oldest waiting run is served first.
 
     Pass one to several workflows, as `Workflow(max_concurrency=limiter)`. It belongs to the event loop on which it is
-    used; runs on two loops at the same time need two limiters.
+    used: runs on two loops at the same time need two limiters, and the second one is refused. A step that runs another
+    workflow holds a slot meanwhile. If that one shares the limiter, there have to be more slots than there can be such
+    steps at once, or each waits for the others; what could only wait for itself is refused.
 
     Args:
         total: slots, at least 1. A slot is held while an attempt runs, not while a retry waits.
@@ -31,13 +37,15 @@ class Limiter:
         ConfigError: `total` is not a whole number of at least 1.
     """
 
-    __slots__ = ("_free", "_queue", "_waiting", "total")
+    __slots__ = ("_free", "_home", "_queue", "_runs", "_waiting", "total")
 
     def __init__(self, total: int) -> None:
         if type(total) is not int or total < 1:
             raise ConfigError(f"A Limiter of {total!r} slots is not possible; total must be a whole number >= 1.")
         self.total = total
         self._free = total
+        self._home: object = None  # the event loop of the runs that use it now
+        self._runs = 0
         self._waiting: dict[int, Run] = {}
         self._queue: list[int] = []  # orders of waiting runs, a heap; and of some that wait no longer
 
@@ -48,6 +56,21 @@ class Limiter:
     def in_use(self) -> int:
         """Slots that are held now."""
         return self.total - self._free
+
+    def join(self, home: object) -> None:
+        """A run on this event loop begins to use the limiter; it has to `leave`.
+
+        Raises:
+            ConfigError: runs on another event loop use it. Slots are handed over without a lock, within one loop.
+        """
+        with _joining:
+            if self._runs and self._home is not home:
+                raise ConfigError(
+                    f"{self!r} is used by runs on another event loop, of another thread. Give the workflows of each "
+                    "event loop a Limiter of their own, or run them all on one."
+                )
+            self._home = home
+            self._runs += 1
 
     def take(self, run: Run) -> bool:
         """Take a slot for the run if one is free; else let the run wait for one. Never blocks."""
@@ -74,6 +97,10 @@ class Limiter:
     def leave(self, run: Run) -> None:
         """The run has ended and waits no longer."""
         self._waiting.pop(run.order, None)
+        with _joining:
+            self._runs -= 1
+            if not self._runs:
+                self._home = None
 
     def _oldest(self) -> int | None:
         queue = self._queue

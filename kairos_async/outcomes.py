@@ -321,11 +321,15 @@ class WorkflowResult:
         """Return the result itself if the run is COMPLETE.
 
         Raises:
-            ExecutionError: the run FAILED; the message names the workflow and the failure.
+            ExecutionError: the run FAILED; the message names the workflow, the step that ended it, and the failure.
         """
         if self.status is WorkflowStatus.COMPLETE:
             return self
-        raise ExecutionError(f"Workflow {self.workflow!r} {self.status}: {self.error_type}: {self.error_message}")
+        failed = [name for name, done in self.step_results.items() if done.status is StepStatus.FAILED_FINAL]
+        where = f" at step {self._redactor.name(failed[0])!r}" if failed else ""
+        raise ExecutionError(
+            f"Workflow {self.workflow!r} {self.status}{where}: {self.error_type}: {self.error_message}"
+        )
 
     def to_dict(self) -> dict[str, JSONValue]:
         """The whole result as JSON data, redacted, with a `schema_version`."""

@@ -177,9 +177,11 @@ class Workflow:
             timeout: seconds for this run, instead of the workflow's; None: the workflow's.
 
         Raises:
-            StateError: an input is not JSON, is too large, or has the name of a step.
-            PlanError: a foreach has no key to go over.
-            ConfigError: the timeout is not valid.
+            StateError: an input is not JSON, or is too large.
+            PlanError: an input has the name of a step, or a foreach has no key to go over.
+            ConfigError: the timeout is not valid; or the `Limiter` is in use on another event loop, or has no slot
+                beside those of the steps that call this.
+            ExecutionError: somebody cancelled a task of the run itself, and not the one that awaits it.
             BaseException: the caller's own cancellation, after every task of the run has ended.
         """
         return await self._prepare(inputs, timeout, None).execute()

@@ -7,7 +7,7 @@ import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -130,8 +130,8 @@ def _variables(call: Call, context: StepContext) -> contextvars.Context:
     return variables
 
 
-def _prepared(call: Call, context: StepContext) -> tuple[Any]:
-    """What the action returns, in a tuple: trio lets no thread return a bare coroutine.
+def _prepared(call: Call, context: StepContext) -> list[Any]:
+    """What the action returns or raises, boxed.
 
     Runs in the worker thread, whose context variables are a copy already.
     """
@@ -144,11 +144,11 @@ def _prepared(call: Call, context: StepContext) -> tuple[Any]:
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
     """Run a sync action in a worker thread."""
     run = call.run
-    ran = await in_thread(run, deadline, _prepared, call, context)
-    if ran is None:
+    box = await in_thread(run, deadline, _prepared, call, context)
+    if box is None:
         raise _timeout(call, context, deadline, abandoned=True)
     await anyio.lowlevel.checkpoint_if_cancelled()
-    (output,) = ran
+    output = unboxed(box)
     return await in_context(_variables(call, context), awaited(output)) if inspect.isawaitable(output) else output
 
 
@@ -167,19 +167,25 @@ async def in_thread(run: RunServices, deadline: float, function: Callable[..., T
     return None
 
 
-def boxed(function: Callable[[Any], Any], argument: object) -> tuple[Any]:
-    """What the function returns, in a tuple: trio lets no thread return a bare coroutine.
+def boxed(function: Callable[[Any], Any], argument: object) -> list[Any]:
+    """What the function returns, in a list that `unboxed` takes, or what it raises behind a None.
 
-    A GeneratorExit is raised when what is returned is awaited: one that comes out of a future closes who awaits it.
+    A thread hands over neither as it is: trio lets none return a bare coroutine, and what happens to an exception on
+    the way to the event loop is up to its class, which is the user's. One whose `__class__` raises would never arrive.
     """
     try:
-        return (function(argument),)
-    except GeneratorExit as error:
-        return (_raise(error),)
+        return [function(argument)]
+    except BaseException as error:
+        return [None, error]
 
 
-async def _raise(error: BaseException) -> NoReturn:
-    raise error
+def unboxed(box: list[Any]) -> Any:
+    """What was boxed, or raise it. Empties the box, which would hold an exception whose traceback holds the box."""
+    output, *raised = box
+    box.clear()
+    if raised:
+        raise raised.pop()
+    return output
 
 
 async def awaited(awaitable: Awaitable[Any]) -> Any:

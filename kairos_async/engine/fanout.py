@@ -17,6 +17,7 @@ from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
 from kairos_async.engine.slots import Slot
+from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import INFO, EventLevel, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.failure import Failure, FailureAction, FailureKind, ForeachPolicy
@@ -176,14 +177,20 @@ class Fanout:
         """The item's outcome, or `_STOPPED` if another item's failure ended it."""
         if self.stopped:
             return _STOPPED
-        with anyio.CancelScope() as scope:
-            self._scopes.add(scope)
-            call.slot.item_scope = scope
-            try:
-                return None if await attempt(call, 1) else await recover(call)
-            finally:
-                call.slot.item_scope = None
-                self._scopes.discard(scope)
+        try:
+            with anyio.CancelScope() as scope:
+                self._scopes.add(scope)
+                call.slot.item_scope = scope
+                try:
+                    return None if await attempt(call, 1) else await recover(call)
+                finally:
+                    call.slot.item_scope = None
+                    self._scopes.discard(scope)
+        except anyio.get_cancelled_exc_class():
+            # The scope lets its cancellation through if the action has asked for one of its task in the same moment.
+            if cancel_pending():
+                raise
+            await shake_off_requests()
         return _STOPPED
 
     def _record(self, call: Call, gave_up: GaveUp | None) -> None:

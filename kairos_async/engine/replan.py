@@ -17,6 +17,7 @@ from kairos_async._types import JSONValue
 from kairos_async.engine.results import RunRecord
 from kairos_async.engine.runner import call_user, explain, was_cancelled
 from kairos_async.engine.slots import Slot
+from kairos_async.engine.tasks import shake_off_requests
 from kairos_async.events import EventLevel, PlanReplaced
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import Failure
@@ -99,6 +100,7 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
     )
     try:
         added = await call_user(run, planner, request)
+        await shake_off_requests()
         graph, names = _splice(run, removed, added, number)
     except BaseException as error:
         if was_cancelled(run, error):

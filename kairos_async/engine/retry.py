@@ -112,8 +112,9 @@ class _Wait(wait_base):
         )
 
     def __call__(self, retry_state: RetryCallState) -> float:
+        # Without a delay tenacity is not asked: where backoff ** n overflows, it waits for the longest delay there is.
         failed = _failed(retry_state)
-        if failed.failure.kind is FailureKind.VALIDATION:
+        if failed.failure.kind is FailureKind.VALIDATION or not self._policy.retry_delay:
             return failed.retry_after
         delay = self._plain(retry_state) * (1.0 + random.random() * self._policy.retry_jitter)
         return max(min(delay, self._policy.retry_max_delay), failed.retry_after)

@@ -44,7 +44,7 @@ from kairos_async.engine.schedule import Unit
 from kairos_async.engine.slots import Slot
 from kairos_async.engine.tasks import clock_of, native_loop, workers_of
 from kairos_async.events import INFO, EventLevel, Hook, StepStart, WorkflowComplete, WorkflowStart
-from kairos_async.exceptions import BudgetExceeded, StateError, StepTimeoutError
+from kairos_async.exceptions import BudgetExceeded, ConfigError, StateError, StepTimeoutError
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter
@@ -142,6 +142,7 @@ class Run(Dispatch):
         """Run all steps.
 
         Raises:
+            ConfigError: the run may not use its limiter.
             BaseException: only what ends the caller itself (a cancellation, KeyboardInterrupt), once every task of
                 the run has ended.
         """
@@ -154,8 +155,33 @@ class Run(Dispatch):
         self.now = clock_of(loop)
         self.started = self.ended = self.now()
         self.results = StepResults(started=self.started)
-        if not self.hooks:
-            return workflow_result(self, await self._execute())
+        if self.shared:
+            self._join_others(loop)
+        try:
+            if not self.hooks:
+                return workflow_result(self, await self._execute())
+            return await self._execute_watched()
+        finally:
+            if self.shared and self.limiter is not None:
+                self.limiter.leave(self)
+
+    def _join_others(self, loop: object) -> None:
+        """Begin to use a limiter that other runs use as well."""
+        if self.limiter is None:
+            return
+        held, outer = 0, self.outer
+        while outer is not None:
+            held += isinstance(outer, Call) and outer.run.limiter is self.limiter
+            outer = outer.outer
+        if held >= self.limiter.total:
+            raise ConfigError(
+                f"Workflow {self.workflow!r} would wait for ever: the step that runs it has the last slot of the "
+                "Limiter that both use. Give it a Limiter of its own, or this one more slots."
+            )
+        self.limiter.join(loop)
+
+    async def _execute_watched(self) -> WorkflowResult:
+        """The same with hooks, from before their first event to after their last one."""
         async with AsyncExitStack() as stack:
             await self.emitter.attach(stack, self.workflow)
             facts: dict[str, JSONValue] = {
@@ -190,8 +216,6 @@ class Run(Dispatch):
             self._close(WorkflowStatus.CANCELLED)
             raise
         finally:
-            if self.shared and self.limiter is not None:
-                self.limiter.leave(self)
             if self.endings:
                 await self._end()
         if self.failure is None and self.schedule.unended:

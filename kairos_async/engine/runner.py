@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, cast
 
 import anyio
@@ -24,10 +24,12 @@ from kairos_async.engine.attempt import (
     check_replacement,
     in_context,
     in_thread,
+    unboxed,
 )
 from kairos_async.engine.boundary import accept, check
 from kairos_async.engine.call import Call, RunServices
 from kairos_async.engine.retry import AttemptFailed, retry
+from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import EventLevel, StepRetry
 from kairos_async.exceptions import (
     BudgetExceeded,
@@ -40,6 +42,7 @@ from kairos_async.exceptions import (
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
+from kairos_async.security.messages import direct_members
 from kairos_async.state import read_copy
 from kairos_async.step import SKIP
 
@@ -87,7 +90,9 @@ async def attempt(call: Call, number: int) -> bool:
                 output = await call_in_time(call, context)
         finally:
             del OPEN[context]
-            call.slot.note_context()
+            call.slot.note_leftovers()
+        if not call.slot.clean:
+            await shake_off_requests()
         if output is SKIP:
             call.renew()
             call.skipped = True
@@ -205,15 +210,20 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
         return not run.workers.run_current_task()
     cancelled = anyio.get_cancelled_exc_class()
     if issubclass(kind, BaseExceptionGroup):
-        group = cast(BaseExceptionGroup[BaseException], error)
-        interrupted = group.subgroup(KeyboardInterrupt) is not None
-        return interrupted or (group.subgroup(cancelled) is not None and cancel_pending())
+        return _holds(error, KeyboardInterrupt) or (_holds(error, cancelled) and cancel_pending())
     return issubclass(kind, cancelled) and cancel_pending()
 
 
-def cancel_pending() -> bool:
-    """Whether a scope around the caller is cancelled."""
-    return anyio.current_effective_deadline() == -math.inf
+def _holds(group: BaseException, kind: type[BaseException]) -> bool:
+    """Whether the group has such a member, at any depth. Its own `subgroup` recurses, and the user may replace it."""
+    waiting = [group]
+    while waiting:
+        error = waiting.pop()
+        if issubclass(type(error), BaseExceptionGroup):
+            waiting += direct_members(cast(BaseExceptionGroup[BaseException], error))
+        elif issubclass(type(error), kind):
+            return True
+    return False
 
 
 def explain(
@@ -271,6 +281,7 @@ async def _decide(call: Call) -> AttemptFailed:
     failed, call.failed = call.failed, None
     if failed is None:
         await _deliver_cancellation()
+    await shake_off_requests()  # before anything else is awaited
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
         failed.action = call.node.policy.fallback_action
@@ -301,13 +312,14 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         if bound.cancelled_caught:
             return _out_of_time(call)
         if answer is FailureAction.CUSTOM:
-            raise PolicyError(f"custom_handler of step {failure.step!r} returned CUSTOM, which would ask it again.")
+            raise PolicyError("it returned CUSTOM, which would ask it again.")
     except BaseException as error:
         if was_cancelled(call.run, error):
             raise
-        answer = AttemptFailed(
-            explain(call.run, failure.step, error, failure.attempt, failure.item), FailureAction.ABORT
-        )
+        cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
+        said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
+        answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)
+    await shake_off_requests()
     await call.slot.regain(call.node)
     return answer
 
@@ -325,10 +337,10 @@ async def call_user(run: RunServices, function: Callable[[Any], Any], argument: 
     """Call a handler or planner in the run's context: awaited if it is async, in a worker thread if it is not."""
     if inspect.iscoroutinefunction(function):
         return await in_context(run.context.copy(), function(argument))
-    ran = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
-    if ran is None:
+    box = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
+    if box is None:
         raise ExecutionError("A deadline passed while this ran in a thread, which was abandoned, and was moved later.")
-    (answer,) = ran
+    answer = unboxed(box)
     return await in_context(run.context.copy(), awaited(answer)) if inspect.isawaitable(answer) else answer
 
 

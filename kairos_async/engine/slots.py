@@ -9,6 +9,7 @@ import anyio
 
 from kairos_async.context import CURRENT
 from kairos_async.engine.schedule import Schedule
+from kairos_async.engine.tasks import Workers
 from kairos_async.limits import Limiter
 from kairos_async.plan import Node
 
@@ -19,6 +20,7 @@ class SlotSource(Protocol):
     context: contextvars.Context
     limiter: Limiter | None
     schedule: Schedule
+    workers: Workers
 
     def pump(self) -> None:
         """Start what may start."""
@@ -45,27 +47,28 @@ class Slot:
     Attributes:
         held: True from the start; False while the slot is given up.
         item_scope: what cancels the item of a foreach that it runs; None if only all workers can be cancelled.
-        clean: whether the task's context variables are still those of the run. An action may set some; then the
-            task does not run another unit.
+        clean: whether the task's context variables are still those of the run, and nobody has asked to cancel the task
+            itself. An action may do either; then the task does not run another unit.
     """
 
-    __slots__ = ("_count", "_find", "_run", "clean", "held", "item_scope")
+    __slots__ = ("_count", "_find", "_run", "_task", "clean", "held", "item_scope")
 
     def __init__(self, run: SlotSource) -> None:
         self._run = run
         # Of the run's variables; asked for here and not for each unit, 1 % of which it would take.
         self._count, self._find = len(run.context), run.context.get
+        self._task = run.workers.current_task()
         self.item_scope: anyio.CancelScope | None = None
         self.held = True
         self.clean = True
 
-    def note_context(self) -> None:
-        """See whether an action has left context variables behind in this task.
+    def note_leftovers(self) -> None:
+        """See whether an action has left context variables behind in this task, or a request to cancel it.
 
         Values are compared by identity: `==` is theirs to define.
         """
         current = contextvars.copy_context()
-        if len(current) != self._count:
+        if len(current) != self._count or self._task.cancelling():
             self.clean = False
         find = self._find
         for variable, value in current.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,6 +18,8 @@ from typing import Any, Final, TypeAlias
 import anyio
 import anyio.abc
 import anyio.lowlevel
+
+from kairos_async.exceptions import ExecutionError
 
 _MOST_RESTING: Final = 32
 """Workers that wait for what becomes ready next: waking one costs 3 us, where a new one costs 10. A graph of layers
@@ -31,9 +34,14 @@ class Workers:
 
     The scopes of the workers are shielded: what ends the run (its deadline, a failure, the caller's cancellation) comes
     to the task that awaits `run`, and reaches the workers through `cancel`, in one way and never halfway.
+
+    Attributes:
+        current_task: gives the task of its caller. `cancelling()` of it tells how many requests to cancel it, and not a
+            scope around it, are not settled.
     """
 
     _stop: Callable[[], None]
+    current_task: Callable[[], Any]
 
     def __init__(self) -> None:
         self._scopes: dict[object, anyio.CancelScope] = {}
@@ -41,6 +49,7 @@ class Workers:
         self._errors: list[BaseException] = []
         self._resting: list[tuple[Any, object]] = []
         self._tasks: set[int] = set()
+        self.current_task = _current_task
         self._group = anyio.create_task_group()
         self._ended = anyio.Event()
 
@@ -53,8 +62,13 @@ class Workers:
         Raises:
             BaseException: the cancellation of the caller, or what a worker raised, once every worker has ended.
         """
-        async with self._group:
-            await self._run(pump, stop)
+        try:
+            async with self._group:
+                await self._run(pump, stop)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == len(self._errors) == 1:
+                raise self._errors[0] from None  # as it is on asyncio's own tasks
+            raise
 
     async def _run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
         self._stop = stop
@@ -107,7 +121,10 @@ class Workers:
         try:
             await work(scope, *arguments)
         except BaseException as error:
-            self._fail(error)
+            if not issubclass(type(error), anyio.get_cancelled_exc_class()):
+                self._fail(error)
+            elif not scope.cancel_called:
+                self._fail(_foreign_request())
         finally:
             self._tasks.discard(anyio.get_current_task().id)
             del self._scopes[scope]
@@ -185,7 +202,7 @@ class LoopWorkers(Workers):
         self._errors = []
         self._resting = []
         self._waiting: Any = None
-        self._new_scope, self._cancelled, self._current_task = _of_backend()
+        self._new_scope, self.current_task = _of_backend()
 
     def run(self, pump: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
         return self._run(pump, stop)
@@ -199,7 +216,7 @@ class LoopWorkers(Workers):
     def leave(self) -> None:
         # The callback is for workers that end in any other way, or are cancelled before they begin: to have the loop
         # call it for each takes 2 us more.
-        task = self._current_task(self._loop)
+        task = self.current_task()
         task.remove_done_callback(self._done)
         del self._scopes[task]
         self._note_end()
@@ -216,9 +233,11 @@ class LoopWorkers(Workers):
         return any(id(worker) == task for worker in self._scopes)
 
     def _done(self, task: Any) -> None:
-        del self._scopes[task]
+        scope = self._scopes.pop(task)
         if task.cancelled():
-            self._fail(self._cancelled("a worker was cancelled by somebody else"))
+            # A step may have asked for it too, in the same moment: then the scope lets the cancellation through.
+            if not scope.cancel_called:
+                self._fail(_foreign_request())
         elif (error := task.exception()) is not None:
             self._fail(error)
         self._note_end()
@@ -234,8 +253,8 @@ class LoopWorkers(Workers):
 
 
 @functools.cache
-def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException], Callable[[Any], Any]]:
-    """The cancel scopes of the asyncio backend, its cancellation, and what tells the task that a loop runs.
+def _of_backend() -> tuple[Callable[[], anyio.CancelScope], Callable[[], Any]]:
+    """The cancel scopes of the asyncio backend, and what tells the task that runs.
 
     First called on an asyncio event loop.
 
@@ -243,7 +262,53 @@ def _of_backend() -> tuple[Callable[[], anyio.CancelScope], type[BaseException],
     where there is no task, anyio finds no backend.
     """
     asyncio: Any = sys.modules["asyncio"]
-    return type(anyio.CancelScope()), anyio.get_cancelled_exc_class(), asyncio.current_task
+    return type(anyio.CancelScope()), asyncio.current_task
+
+
+def _foreign_request() -> ExecutionError:
+    """The error of a run whose worker was cancelled while it waited for its next attempt, or for work.
+
+    Not a cancellation: nobody has cancelled the caller, and a task group around it would take one for the end of a task
+    that all agreed on.
+    """
+    return ExecutionError(
+        "A task of this run was cancelled by somebody who does not own it. Cancel the task that awaits run() instead."
+    )
+
+
+class _ScopesOnly:
+    """A task that only scopes can cancel, as on trio."""
+
+    cancelling = int  # which is 0
+
+
+def _current_task() -> Any:
+    """The calling task, if asyncio runs it."""
+    asyncio: Any = sys.modules.get("asyncio")
+    try:
+        return asyncio.current_task() or _ScopesOnly
+    except (AttributeError, RuntimeError):  # asyncio is not imported, or is not the one that runs
+        return _ScopesOnly
+
+
+async def shake_off_requests() -> None:
+    """Settle the requests to cancel the calling task that come from no scope: what it ran has made them, or let them.
+
+    A function of the user's may cancel the task in which it runs, `asyncio.current_task()`, and that is the engine's.
+    The request would be delivered at the next await of whatever runs there afterwards.
+    """
+    task = _current_task()
+    while task.cancelling() and not cancel_pending():
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            pass
+        task.uncancel()
+
+
+def cancel_pending() -> bool:
+    """Whether a scope around the caller is cancelled."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def native_loop() -> Any:

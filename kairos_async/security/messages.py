@@ -51,8 +51,8 @@ class Cleaner(Protocol):
         """Return the data as JSON data without secrets."""
 
 
-_members: Callable[[BaseExceptionGroup[BaseException]], tuple[BaseException, ...]]
-_members = BaseExceptionGroup.__dict__["exceptions"].__get__
+direct_members: Callable[[BaseExceptionGroup[BaseException]], tuple[BaseException, ...]]
+direct_members = BaseExceptionGroup.__dict__["exceptions"].__get__
 _cause: Callable[[BaseException], BaseException | None] = BaseException.__dict__["__cause__"].__get__
 _context: Callable[[BaseException], BaseException | None] = BaseException.__dict__["__context__"].__get__
 _is_suppressed: Callable[[BaseException], bool] = BaseException.__dict__["__suppress_context__"].__get__
@@ -140,7 +140,7 @@ def _direct_links(error: BaseException) -> list[tuple[str, BaseException]]:
     links: list[tuple[str, BaseException]] = []
     if issubclass(type(error), BaseExceptionGroup):
         links.extend(
-            ("with", member) for member in _members(cast(BaseExceptionGroup[BaseException], error))[:_MOST_LINKED]
+            ("with", member) for member in direct_members(cast(BaseExceptionGroup[BaseException], error))[:_MOST_LINKED]
         )
     if (cause := _cause(error)) is not None:
         links.append(("caused by", cause))

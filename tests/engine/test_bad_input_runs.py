@@ -231,5 +231,6 @@ async def test_a_custom_handler_that_raises_is_an_outcome() -> None:
     policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handler)
     result = await run(Step("first", OK), Step("bad", raises(ValueError), depends_on=["first"], failure_policy=policy))
     assert statuses(result) == {"first": "completed", "bad": "failed_final"}
-    assert (result.error_type, result.error_message) == ("LookupError", "no answer")
+    said = "the custom_handler of step 'bad' failed: no answer"
+    assert (result.error_type, result.error_message) == ("LookupError", said)
     assert [attempt.error_type for attempt in result.step_results["bad"].attempts] == ["ValueError"]

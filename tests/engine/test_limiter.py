@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import anyio
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kairos_async import FailureAction, FailurePolicy, ForeachPolicy, Limiter, Step, StepContext, Workflow
+from kairos_async import ConfigError, FailureAction, FailurePolicy, ForeachPolicy, Limiter, Step, StepContext, Workflow
 from tests.clocks import BACKENDS, run_virtual
 from tests.engine.graphs import Spec, World, canonical, graphs
-from tests.engine.tools import NO_RETRY, Clocked, Gauge, flaky, raises, retrying, returns, run, statuses
+from tests.engine.tools import NO_RETRY, Clocked, Gauge, flaky, raises, retrying, returns, run, statuses, tries
 
 
 async def together(*workflows: Workflow) -> None:
@@ -189,6 +190,44 @@ async def test_a_run_in_a_step_of_a_run_on_the_same_limiter() -> None:
 
     result = await run(Step("outer", act), max_concurrency=limiter)
     assert (result.output, result.duration_ms, limiter.in_use) == (2, 3000, 0)
+
+
+async def test_a_run_that_could_only_wait_for_the_step_that_runs_it_is_refused() -> None:
+    """The step has the last slot: without an error, both would wait for ever."""
+    limiter = Limiter(1)
+    inner = Workflow("inner", [Step("i", returns(1))], max_concurrency=limiter)
+
+    async def act(ctx: StepContext) -> Any:
+        return (await inner.run()).output
+
+    result = await run(Step("outer", act), max_concurrency=limiter, within=100)
+    assert (result.error_type, tries(result, "outer"), limiter.in_use) == ("ConfigError", 1, 0)
+    assert "'inner' would wait for ever" in str(result.error_message)
+    assert (await inner.run()).output == 1
+
+
+@pytest.mark.real_time
+async def test_runs_on_two_event_loops_at_once_cannot_share_a_limiter() -> None:
+    """The second one is refused, where it would wait for ever or exceed the limit; afterwards it runs."""
+    limiter = Limiter(2)
+    other = Workflow("other", [Step("o", returns(1))], max_concurrency=limiter)
+    refused: list[Exception] = []
+
+    def elsewhere() -> None:
+        try:
+            other.run_sync()
+        except ConfigError as error:
+            refused.append(error)
+
+    def act(ctx: StepContext) -> None:
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+
+    result = await run(Step("a", act), max_concurrency=limiter)
+    assert (result.status, len(refused), limiter.in_use) == ("complete", 1, 0)
+    assert "another event loop" in str(refused[0])
+    assert (await anyio.to_thread.run_sync(other.run_sync)).output == 1
 
 
 @settings(max_examples=80)

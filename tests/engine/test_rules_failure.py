@@ -184,7 +184,34 @@ class Odd(BaseException):
     """No Exception."""
 
 
+class Masked(Exception):
+    """Nobody may ask of which class it is."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+class Closed(ExceptionGroup[Exception]):
+    """A group that lets nobody look into it."""
+
+    def subgroup(self, *arguments: Any) -> Any:
+        """Refuse."""
+        raise RuntimeError("no subgroup")
+
+
+def nested(depth: int) -> BaseException:
+    """Return a group in a group in a group."""
+    error: Exception = ValueError("innermost")
+    for _ in range(depth):
+        error = ExceptionGroup("nested", [error])
+    return error
+
+
 UNUSUAL: list[Any] = [
+    (Masked(), "Masked"),
+    (Closed("closed", [ValueError("x")]), "Closed"),
+    (nested(5000), "ExceptionGroup"),
     (SystemExit(3), "SystemExit"),
     (asyncio.CancelledError(), "CancelledError"),
     (StopAsyncIteration(), "StopAsyncIteration"),
@@ -205,7 +232,7 @@ async def test_whatever_a_step_raises_is_data_in_the_result(error: BaseException
         raise error
 
     for action in (raises(error), sync):
-        if isinstance(error, StopIteration) and action is sync:
+        if type(error) is StopIteration and action is sync:
             continue
         result = await run(
             Step("a", action, failure_policy=SKIPPING), Step("b", returns("fine", after=1)), hooks=[events]
@@ -258,12 +285,15 @@ async def test_exceptions_are_kept_as_class_name_and_cleaned_message() -> None:
 
 
 async def test_raise_for_status_raises_only_if_the_run_failed() -> None:
-    """It returns the result itself otherwise."""
+    """It names the step that failed, if one did, and returns the result itself otherwise."""
     result = await run(Step("a", returns(1)))
     assert result.raise_for_status() is result
     failed = await run(Step("a", raises(ValueError("broken")), failure_policy=NO_RETRY))
-    with pytest.raises(ExecutionError, match="Workflow 'w' failed: ValueError: broken"):
+    with pytest.raises(ExecutionError, match="Workflow 'w' failed at step 'a': ValueError: broken"):
         failed.raise_for_status()
+    late = await run(Step("a", returns(1, after=9)), timeout=1)
+    with pytest.raises(ExecutionError, match="Workflow 'w' failed: StepTimeoutError"):
+        late.raise_for_status()
 
 
 async def test_a_contract_failure_of_the_input_is_a_failure_of_the_step() -> None:

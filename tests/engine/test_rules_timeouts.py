@@ -164,6 +164,13 @@ async def test_the_nth_retry_waits_delay_times_backoff_to_the_n_minus_one() -> N
     assert gaps == pytest.approx([2 * 1.5**n for n in range(5)])
 
 
+async def test_no_delay_stays_none() -> None:
+    """Not even where the backoff to the power of the retries is beyond what a float can hold."""
+    policy = FailurePolicy(max_retries=4, retry_delay=0, retry_backoff=1e200)
+    await run(Step("a", raises(ValueError), failure_policy=policy))
+    assert anyio.current_time() == 0
+
+
 @settings(max_examples=60)
 @given(
     delay=st.floats(0, 1000),
