@@ -161,6 +161,33 @@ def test_hostile_events_are_data(project: Path, capfd: pytest.CaptureFixture[str
     assert "<script" not in (project / "odd.html").read_text("utf-8")
 
 
+HUGE = "1" + "0" * 4_200
+ODD = ["{}", "[]", '"x"', "1e308", "-1e308", "-5", HUGE, f"-{HUGE}", "null"]
+NUMBERS = ["steps", "items", "attempt", "attempts", "attempt_ms", "duration_ms", "delay_s", "done", "total", "latency_ms"]
+TIMES = ["2026-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd[:6])
+def test_values_that_cannot_be_true_are_no_fault_of_kairos(
+    odd: str, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers beyond any float, statuses that are none, times in no year: each command ends as it always does."""
+    data = ", ".join(f'"{key}": {odd}' for key in [*NUMBERS, "status", "summary", "usage", "needs"])
+    lines = [
+        f'{{"schema_version": 1, "event_type": "{kind}", "run_id": "r", "sequence": 1, "timestamp": "{when}", '
+        f'"step_id": {step}, "level": "info", "data": {{{data}}}}}'
+        for when in TIMES
+        for kind, step in [
+            *[("workflow_start", "null"), ("step_start", '"s"'), ("step_retry", '"s"'), ("item_fail", '"s"')],
+            *[("llm_call", '"s"'), ("step_complete", '"s"'), ("workflow_complete", "null")],
+        ]
+    ]
+    (project / "odd.jsonl").write_text("\n".join(lines) + "\n")
+    for command in [("inspect", "odd.jsonl"), ("inspect", "odd.jsonl", "--html", "odd.html"), ("runs", ".")]:
+        assert main(command) == 0, capfd.readouterr().err
+    assert main(("inspect", "odd.jsonl", "--follow")) == 0, capfd.readouterr().err
+
+
 def test_following_a_log(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It goes on until the run's end, which somebody else writes."""
     events = troubled_run()[1]
