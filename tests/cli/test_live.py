@@ -226,3 +226,34 @@ def test_the_terminal_of_these_tests_sees_flicker() -> None:
     screen.feed("one\ntwo\n\x1b[2A\x1b[Jone\nthree is too long\n")
     assert screen.rows[:2] == ["one", "three is too long"]
     assert (screen.blanked, screen.wrapped) == (2, 1)
+
+
+TALKING = """
+import os
+import subprocess
+import sys
+
+from kairos_async import Step, Workflow
+
+def talk(ctx):
+    print("printed", flush=True)
+    sys.stdout.buffer.write("as bytes: ✓\\n".encode())
+    sys.stdout.flush()
+    os.write(2, b"to the descriptor\\n")
+    subprocess.run(["echo", "by a child"], check=True)
+    subprocess.run(["echo", "by another"], stdout=sys.stdout, check=True)
+    sys.stderr.write("no end of line")
+
+workflow = Workflow("talking", [Step("talk", talk)])
+"""
+
+
+def test_whatever_a_step_prints_comes_above(tmp_path: Path) -> None:
+    """By Python, as bytes, by C code and by programs: as it works in a pipe, and not across the painted lines."""
+    (tmp_path / "talking.py").write_text(TALKING)
+    terminal = Terminal("run", "talking.py", cwd=tmp_path)
+    assert terminal.finish() == 0
+    said = ["printed", "as bytes: ✓", "to the descriptor", "by a child", "by another", "no end of line"]
+    lines = terminal.screen.text.splitlines()
+    assert lines[:6] == said
+    assert "✓ talking  1/1 steps" in lines[6]
