@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KairosError as error:
         return _complain(explain(error))
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("kairos: interrupted before the run began\n")
+        sys.stderr.write("kairos: interrupted\n")
         return ExitCode.INTERRUPTED
     except SystemExit:
         return ExitCode.COMPLETE  # typer's answer to a reader of stdout that has gone: there is nobody to tell

@@ -130,7 +130,8 @@ def _retry(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> Non
     duration = _number(data, "duration_ms")
     status = "timeout" if data.get("kind") == "timeout" else "failure"
     hint = _hint(data.get("retry_context"))
-    step.attempts.append(AttemptBar(_whole(data, "attempt"), status, max(0.0, at - duration), duration, _error(data), hint))
+    began = max(0.0, at - duration)
+    step.attempts.append(AttemptBar(_whole(data, "attempt"), status, began, duration, _error(data), hint))
 
 
 def _item(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> None:

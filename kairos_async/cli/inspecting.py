@@ -52,9 +52,8 @@ def inspect(options: InspectOptions) -> ExitCode:
     Raises:
         CommandError, ConfigError: there is no such log, or nothing in it that was asked for.
     """
-    if options.follow:
-        _follow(options)
-    log = read_log(options.log, options.run_id)
+    run_id = _follow(options) if options.follow else options.run_id
+    log = read_log(options.log, run_id)
     portrait = portrait_of_log(log)
     if options.html is not None:
         content = page(portrait)
@@ -156,15 +155,16 @@ def _show_attempt(console: Console, attempt: AttemptBar) -> None:
         _print(console, Text(f"      the next attempt was told: {terminal_text(attempt.hint)}", "bright_black"))
 
 
-def _follow(options: InspectOptions) -> None:
-    """Show the run live until its log ends: on a terminal as it is painted during a run, else as lines."""
+def _follow(options: InspectOptions) -> str | None:
+    """Show the run live until its log ends: on a terminal as it is painted during a run, else as lines.
+
+    Returns which run it was. Others may begin in the same file meanwhile.
+    """
     tracker = Tracker()
     if is_terminal(sys.stderr):
         with Painter(sys.stderr, lambda width, height: _locked_board(tracker, width, height)):
-            _feed(options, tracker)
-    else:
-        sink = ConsoleSink(sys.stderr)
-        _feed(options, tracker, sink)
+            return _feed(options, tracker)
+    return _feed(options, tracker, ConsoleSink(sys.stderr))
 
 
 def _locked_board(tracker: Tracker, width: int, height: int) -> list[Text]:
@@ -172,19 +172,21 @@ def _locked_board(tracker: Tracker, width: int, height: int) -> list[Text]:
         return board(tracker, width, height, time.time(), live=tracker.ended is None)
 
 
-def _feed(options: InspectOptions, tracker: Tracker, sink: ConsoleSink | None = None) -> None:
-    known, size = 0, -1
+def _feed(options: InspectOptions, tracker: Tracker, sink: ConsoleSink | None = None) -> str | None:
+    known, size, run_id = 0, -1, options.run_id
     while tracker.ended is None:
         grown = _size(options.log)
-        log = _readable(options) if grown != size else None
+        log = _readable(options.log, run_id) if grown != size else None
         size = grown
         for event in log.events[known:] if log is not None else ():
             tracker(event)
             if sink is not None:
                 sink.emit(event)
-        known = len(log.events) if log is not None else known
+        if log is not None:
+            known, run_id = len(log.events), log.run_id
         if tracker.ended is None:
             time.sleep(_POLL)
+    return run_id
 
 
 def _size(path: str) -> int:
@@ -194,15 +196,15 @@ def _size(path: str) -> int:
         return 0  # reading it will say what is wrong
 
 
-def _readable(options: InspectOptions) -> RunLog | None:
+def _readable(path: str, run_id: str | None) -> RunLog | None:
     """Return the log as it is now; None while its run has not written a whole line yet.
 
     Raises:
         ConfigError: there is no such file, or it is no run log.
     """
-    begun = _has_line(options.log)  # asked first: it may grow while it is read
+    begun = _has_line(path)  # asked first: it may grow while it is read
     try:
-        return read_log(options.log, options.run_id)
+        return read_log(path, run_id)
     except ConfigError:
         if not begun:
             return None

@@ -163,7 +163,7 @@ def test_hostile_events_are_data(project: Path, capfd: pytest.CaptureFixture[str
 
 HUGE = "1" + "0" * 4_200
 ODD = ["{}", "[]", '"x"', "1e308", "-1e308", "-5", HUGE, f"-{HUGE}", "null"]
-NUMBERS = ["steps", "items", "attempt", "attempts", "attempt_ms", "duration_ms", "delay_s", "done", "total", "latency_ms"]
+NUMBERS = [*("steps", "items", "attempt", "attempts", "delay_s", "done", "total"), *("duration_ms", "attempt_ms", "latency_ms")]
 TIMES = ["2026-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
 
 
@@ -205,6 +205,21 @@ def test_following_a_log(project: Path, capfd: pytest.CaptureFixture[str]) -> No
     text = shown(capfd, "inspect", "growing.jsonl", "--follow")
     writer.join()
     assert "✗ failed" in text
+
+
+def test_another_run_in_a_log_that_is_followed(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Runs that share a file are not mixed: the one that is followed is shown to its end, whatever begins meanwhile."""
+    events = troubled_run()[1]
+    others = [encode(event).replace(events[0].run_id.encode(), b"another") for event in events]
+    path = project / "shared.jsonl"
+    path.write_bytes(b"".join(map(encode, events[:3])))
+    timer = threading.Timer(0.5, lambda: path.write_bytes(b"".join([*map(encode, events), *others[:5]])))
+    timer.start()
+    assert main(("inspect", "shared.jsonl", "--follow")) == 0
+    said = capfd.readouterr()
+    assert said.err.count("\n") == len(events)
+    assert f"run {events[0].run_id[:8]}" in said.out
+    assert "✗ failed" in said.out
 
 
 def test_following_a_log_of_which_half_a_line_is_there(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
