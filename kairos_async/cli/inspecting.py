@@ -17,7 +17,7 @@ from kairos_async.cli.files import Draft
 from kairos_async.cli.from_log import portrait_of_log
 from kairos_async.cli.gantt import gantt
 from kairos_async.cli.painter import Painter
-from kairos_async.cli.streams import is_terminal
+from kairos_async.cli.streams import is_terminal, result_stream
 from kairos_async.cli.tracker import Tracker
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe import ConsoleSink, RunLog, read_log
@@ -50,7 +50,7 @@ def inspect(options: InspectOptions) -> ExitCode:
     """Show the log, or write its page.
 
     Raises:
-        CommandError, ConfigError: there is no such log, or nothing in it that was asked for.
+        CommandError, ConfigError: there is no such log, nothing in it that was asked for, or no way to write it.
     """
     run_id = _follow(options) if options.follow else options.run_id
     log = read_log(options.log, run_id)
@@ -60,8 +60,10 @@ def inspect(options: InspectOptions) -> ExitCode:
         Draft(options.html, "page").keep(content)
         sys.stderr.write(f"kairos: wrote {quoted(options.html)}\n")
         return ExitCode.COMPLETE
-    console = Console(file=sys.stdout, highlight=False, no_color=options.no_color or None)
-    show(console, portrait, _chosen(portrait, options), details=options.step is not None)
+    rows = _chosen(portrait, options)
+    with result_stream() as stream:
+        console = Console(file=stream, highlight=False, no_color=options.no_color or None)
+        show(console, portrait, rows, details=options.step is not None)
     return ExitCode.COMPLETE
 
 

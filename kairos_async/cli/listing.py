@@ -13,6 +13,7 @@ from rich.text import Text
 from kairos_async.cli.board import COLORS
 from kairos_async.cli.errors import CommandError, ExitCode, quoted
 from kairos_async.cli.from_log import INTERRUPTED
+from kairos_async.cli.streams import result_stream
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe import RunLog, read_logs
 from kairos_async.pictures.portrait import duration_text
@@ -28,11 +29,10 @@ def list_runs(directory: str) -> ExitCode:
     """Print a table of the runs, the newest first.
 
     Raises:
-        CommandError: there is no such directory.
+        CommandError: there is no such directory, or no way to write the table.
     """
     found, passed_over = _runs_in(directory)
     found.sort(key=lambda entry: entry[1].events[0].timestamp, reverse=True)
-    console = Console(file=sys.stdout, highlight=False)
     several = len({name for name, _ in found}) < len(found)
     table = Table(box=None, pad_edge=False, header_style="bright_black")
     table.add_column("began", no_wrap=True, min_width=16)
@@ -56,7 +56,8 @@ def list_runs(directory: str) -> ExitCode:
             *([Text(terminal_text(log.run_id[:8]))] if several else []),
         )
     if found:
-        console.print(table)
+        with result_stream() as stream:
+            Console(file=stream, highlight=False).print(table)
     else:
         sys.stderr.write("kairos: there is no run log in this directory\n")
     if passed_over:
