@@ -304,6 +304,20 @@ def test_tighten(target: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert 'wide  read_keys=["a", "b"]  it did not read c' in text
 
 
+def test_runs_of_a_directory_with_more_than_are_read(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The newest are shown, whatever their names, and those that are not are counted; names are whole in a pipe."""
+    new = f"zz{'z' * 90}.jsonl"
+    (project / new).write_bytes(b"".join(map(encode, troubled_run()[1])))
+    for number in range(1_005):
+        path = project / f"a{number}.jsonl"
+        path.touch()
+        os.utime(path, (0, 0))
+    assert main(("runs", ".")) == 0
+    said = capfd.readouterr()
+    assert new in said.out
+    assert "left out" in said.err
+
+
 def test_runs_of_an_empty_directory(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """There is nothing, and that is said; FIFOs, links to nowhere and directories are no logs."""
     (project / "empty").mkdir()
