@@ -314,10 +314,11 @@ def test_a_result_that_cannot_be_written_is_1_and_one_line(command: str, project
     """What was asked was done, so it is no wrong use; and it is no fault of kairos."""
     (project / "log.jsonl").write_bytes(b"".join(map(encode, troubled_run()[1])))
     with open("/dev/full", "w") as full:
-        shell = [KAIROS, *command.split()]
-        ended = subprocess.run(shell, stdout=full, stderr=subprocess.PIPE, text=True, cwd=project, env=PLAIN, check=False)
+        words = [KAIROS, *command.split()]
+        ended = subprocess.Popen(words, stdout=full, stderr=subprocess.PIPE, cwd=project, env=PLAIN)
+        _, errors = ended.communicate()
     said = "kairos: the result cannot be written to standard output: no space left on device.\n"
-    assert (ended.returncode, ended.stderr.splitlines(keepends=True)[-1]) == (1, said)
+    assert (ended.returncode, errors.decode().splitlines(keepends=True)[-1]) == (1, said)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
