@@ -113,7 +113,8 @@ def test_nothing_is_asked_for_and_nothing_is_said(opened: Browser, file: Path) -
 LONG = "one_long_word" * 30
 TRIED = [AttemptBar(1, "failure", 0.0, 1.0, LONG, LONG), AttemptBar(2, "success", 1.0, 1.0)]
 BAD = Items(9, {"failed_final": 1}, (), [1.0] * 9, [ItemBar(0, "failed_final", 0.0, 1.0, 1, LONG)])
-ODD = [StepRow(LONG, "completed", [], 0.0, 2.0, TRIED), StepRow("next", "failed_final", [LONG], 2.0, 1.0, (), BAD, LONG)]
+LOST = StepRow("next", "failed_final", [LONG], 2.0, 1.0, (), BAD, LONG)
+ODD = [StepRow(LONG, "completed", [], 0.0, 2.0, TRIED), LOST]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
