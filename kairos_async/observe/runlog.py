@@ -230,7 +230,7 @@ _MOST: Final = 10**15
 
 def _number(data: Mapping[str, Any], name: str) -> Any:
     """The number of this name; 0 if there is none that can be true, as in a file that somebody else wrote."""
-    value = data.get(name)
+    value: Any = data.get(name)
     return value if type(value) in (int, float) and 0 <= value < _MOST else 0
 
 

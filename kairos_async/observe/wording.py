@@ -69,8 +69,9 @@ def in_words(event: Event) -> Line:
 
 def duration(milliseconds: object) -> str:
     """A duration as people write it; `?` for what is none, as in a file that somebody else wrote."""
-    believed = isinstance(milliseconds, (int, float)) and abs(milliseconds) < _MOST
-    return duration_text(milliseconds) if believed else "?"
+    if isinstance(milliseconds, int | float) and abs(milliseconds) < _MOST:
+        return duration_text(milliseconds)
+    return "?"
 
 
 def counted(number: object, noun: str) -> str:

@@ -187,6 +187,21 @@ def test_lines_that_do_not_fit_are_counted_across_pieces(
     assert (len(log.events), log.dropped) == (pieces - missing + 1, missing)
 
 
+def test_a_run_whose_end_cannot_be_written_leaves_no_file_open(tmp_path: Path) -> None:
+    """With a full disk, a service that always has a run under way would else run out of descriptors."""
+    before = len(os.listdir("/proc/self/fd"))
+    sink = JSONLinesSink(tmp_path / "run.jsonl")
+    sink.begin(EVENTS[-1].run_id, "w")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(LogWriteError):
+            sink.emit(EVENTS[-1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     """Wherever the crash cut it: the lines before are there, and the run is shown as interrupted."""
     whole = b"".join(map(encode, EVENTS[:3]))

@@ -30,6 +30,7 @@ from kairos_async.observe import (
     read_log,
     read_logs,
 )
+from kairos_async.observe.targets import Outcome, Target
 from tests.engine.tools import NO_RETRY, Events, flaky, raises, retrying, returns, run
 from tests.observe.sinks import AsyncHanging, AsyncKeeping, Hanging, Keeping, Raising, collecting
 
@@ -338,6 +339,44 @@ def test_two_event_loops_may_share_a_logger() -> None:
         thread.join()
     assert len(keeping.events) == 4 * 102
     assert keeping.most == 1
+
+
+def test_a_call_of_another_event_loop_is_waited_for() -> None:
+    """It has not been given up, so it does not hang: nothing is lost."""
+    under_way, go_on = threading.Event(), threading.Event()
+    kept: list[Event] = []
+
+    def sink(event: Event) -> None:
+        kept.append(event)
+        under_way.set()
+        assert go_on.wait(5)
+
+    async def let_go(ctx: StepContext) -> None:
+        await anyio.sleep(0.01)
+        go_on.set()
+
+    logger = RunLogger(sinks=[sink])
+    first = threading.Thread(target=Workflow("first", [Step("a", returns(1))], hooks=[logger]).run_sync)
+    first.start()
+    assert under_way.wait(5)
+    result = Workflow("second", [Step("a", let_go)], hooks=[logger]).run_sync()
+    first.join()
+    assert result.warnings == ()
+    assert len(kept) == 8
+
+
+async def test_a_sink_is_not_closed_under_a_run_that_began_meanwhile() -> None:
+    """On another event loop, between the end of what was the last run and the call that closes."""
+    keeping = Keeping()
+    target = Target(keeping)
+    target.join()
+    assert target.leave()
+    target.join()
+    await target.close(Outcome())
+    assert keeping.calls == []
+    target.leave()
+    await target.close(Outcome())
+    assert keeping.calls == ["close"]
 
 
 async def test_a_cancelled_run_is_logged_to_its_end(tmp_path: Path) -> None:

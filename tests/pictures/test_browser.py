@@ -119,9 +119,7 @@ ODD = [StepRow(LONG, "completed", [], 0.0, 2.0, TRIED), LOST]
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("rows", [[], ODD], ids=["no steps", "long words"])
-def test_odd_runs_fit_and_complain_of_nothing(
-    width: int, rows: list[StepRow], opened: Browser, tmp_path: Path
-) -> None:
+def test_odd_runs_fit_and_complain_of_nothing(width: int, rows: list[StepRow], opened: Browser, tmp_path: Path) -> None:
     """A run in which no step began; names, errors and warnings that have no space where a line could end."""
     path = tmp_path / "odd.html"
     path.write_text(page(Portrait(LONG, LONG, "failed", 3.0, rows, LONG, [], [LONG])), "utf-8")
