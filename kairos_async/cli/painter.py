@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import codecs
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -25,6 +26,7 @@ _BEGIN: Final = "\x1b[?2026h\x1b[?25l"
 """Synchronised output, for terminals that know it: they show a frame when it is whole. And no cursor."""
 _END: Final = "\x1b[?2026l"
 _SHOW_CURSOR: Final = "\x1b[?25h"
+_CONTINUED: Final = getattr(signal, "SIGCONT", None)
 _LAST_WORDS: Final = 0.5
 """Seconds in which printed lines come to an end. A program that a step left behind may go on printing."""
 
@@ -52,8 +54,12 @@ class Painter:
         self._size = os.terminal_size((0, 0))
         self._thread = threading.Thread(target=self._work, name="kairos display", daemon=True)
         self._printed = _Printed(self.print_above)
+        self._moved = False
+        self._resume: Any = None
 
     def __enter__(self) -> Painter:
+        if _CONTINUED is not None:
+            self._resume = signal.signal(_CONTINUED, self._continue)
         self._printed.__enter__()
         self._thread.start()
         return self
@@ -68,6 +74,8 @@ class Painter:
             self._paint()
             self._drawn = []  # what a program that was left behind prints from here on comes below
         self._write(_SHOW_CURSOR)
+        if _CONTINUED is not None:
+            signal.signal(_CONTINUED, self._resume)
 
     def restore(self) -> None:
         """Give the cursor back, for a process that is about to end at once."""
@@ -77,6 +85,7 @@ class Painter:
     def print_above(self, text: str) -> None:
         """Write whole lines above the painted ones."""
         with self._lock:
+            self._find_place()
             again = "".join(f"{line}\n" for line, _ in self._drawn)
             self._write(f"{_BEGIN}{self._to_top(self._terminal_size())}\x1b[J{text}{again}{_END}")
 
@@ -86,6 +95,7 @@ class Painter:
 
     def _paint(self) -> None:
         with self._lock:
+            self._find_place()
             size = self._terminal_size()
             width = max(1, size.columns - 1)
             lines = [self._rendered(line) for line in self._frame(width, max(1, size.lines - 1))]
@@ -99,6 +109,15 @@ class Painter:
             out += ["\x1b[J" if len(lines) < len(self._drawn) else "", _END]
             self._write("".join(out))
             self._drawn, self._size = lines, size
+
+    def _continue(self, *_: object) -> None:
+        """The process was stopped, by Ctrl-Z say, and goes on: the shell has written below the lines meanwhile."""
+        self._moved = True
+
+    def _find_place(self) -> None:
+        """Begin anew where the cursor is now, if others have moved it."""
+        if self._moved:
+            self._moved, self._drawn = False, []
 
     def _to_top(self, size: os.terminal_size) -> str:
         """Return what moves the cursor from below the painted lines to their beginning."""

@@ -220,6 +220,19 @@ def test_the_display_of_an_interrupted_run(project: Path) -> None:
     assert "kairos: interrupted: 198 of 200 steps completed" in terminal.screen.text.replace("\n", "")
 
 
+def test_the_display_of_a_run_that_was_stopped_meanwhile(project: Path) -> None:
+    """Ctrl-Z and fg: the shell has written something, so the lines are painted below it and not across it."""
+    (project / "small.py").write_text(f"{TARGET}\nworkflow = Workflow('small', [Step('wait', wait), Step('act', act)])")
+    terminal = Terminal("run", "small.py", cwd=project)
+    terminal.wait_for("1/2 steps")
+    terminal.stop_and_go_on("^Z\n[1]+  Stopped\n$ fg\n")
+    (project / "gate").write_text("")
+    assert terminal.finish() == 0
+    shown = terminal.screen.text.splitlines()
+    below = [line.split()[:3] for line in shown[shown.index("$ fg") + 1 :]]
+    assert below == [["✓", "small", "2/2"], ["├─", "✓", "wait"], ["└─", "✓", "act"]]
+
+
 def test_the_terminal_of_these_tests_sees_flicker() -> None:
     """A line that is cleared first is counted, and so is one that is too long."""
     screen = Screen(10, 4)
