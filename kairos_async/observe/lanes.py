@@ -319,7 +319,7 @@ class Lane:
 
     def _note(self, error: BaseException) -> None:
         """Keep what the sink raised first."""
-        self.problem = self.problem or "raised " + ": ".join(sanitize_exception(error, self._redactor))
+        self.problem = self.problem or "raised " + ": ".join(filter(None, sanitize_exception(error, self._redactor)))
 
     async def _carry_out(self, call: Callable[[Outcome], Awaitable[None]], outcome: Outcome) -> None:
         try:

@@ -226,7 +226,8 @@ class Target:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            outcome.failed(error, getattr(error, "missing", events))
+            missing = getattr(error, "missing", None)
+            outcome.failed(error, missing if type(missing) is int else events)
 
     async def _emit_on_loop(self, outcome: Outcome, events: Sequence[Event]) -> None:
         started = time.monotonic()

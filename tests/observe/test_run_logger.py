@@ -225,6 +225,19 @@ async def test_a_thread_that_hangs_is_not_joined_by_others() -> None:
             assert hanging.released.is_set()
 
 
+async def test_an_exception_of_a_sink_may_have_any_attributes() -> None:
+    """`missing` is ours if it is a number; an exception of somebody's own may mean something else by it."""
+
+    error = KeyError("config")
+    error.missing = ["config"]  # type: ignore[attr-defined]
+    other = Keeping()
+    steps = [Step("a", returns(1, after=0.01)), Step("b", returns(2), depends_on=["a"])]
+    result = await run(*steps, hooks=[RunLogger(sinks=[Raising(error, "begin"), other])])
+    assert (result.status, result.output) == ("complete", 2)
+    assert "Raising raised KeyError" in result.warnings[0]
+    assert len(other.events) == 6
+
+
 @pytest.mark.parametrize("when", ["begin", "step_start", "flush"])
 async def test_a_required_sink_that_cannot_log_fails_the_run(when: str) -> None:
     """Before the first step, if it cannot even begin; another sink's failure is a warning beside it."""
@@ -413,6 +426,7 @@ def test_a_logger_without_a_run_has_no_log() -> None:
 BAD: list[dict[str, Any]] = [
     {"verbosity": "loud"},
     {"sinks": [3]},
+    {"sinks": ConsoleSink()},
     {"sinks": [object()]},
     {"on_full": "explode"},
     {"queue_size": 0},
@@ -424,7 +438,6 @@ BAD: list[dict[str, Any]] = [
     {"sink_timeout": "5"},
     {"sensitive_keys": "api_key"},
     {"sensitive_keys": 3},
-    {"sinks": ConsoleSink()},
     {"sinks": [ConsoleSink]},
     {"sinks": ["run.jsonl"]},
 ]
