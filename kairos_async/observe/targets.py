@@ -270,17 +270,17 @@ class Target:
         outcome.in_thread = True
 
         def call() -> T | None:
-            with self._counting:
-                if outcome.given_up:
-                    return None
-                outcome.running = True
-            try:
-                with self._lock:  # two event loops, in two threads, may share the sink
-                    return function()
-            finally:
+            with self._lock:  # two event loops, in two threads, may share the sink
                 with self._counting:
-                    outcome.running = False
-                    self.stuck -= outcome.given_up
+                    if outcome.given_up:  # while it waited for the other one: its events are counted as lost
+                        return None
+                    outcome.running = True
+                try:
+                    return function()
+                finally:
+                    with self._counting:
+                        outcome.running = False
+                        self.stuck -= outcome.given_up
 
         try:
             return cast(T, await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=_limiter()))

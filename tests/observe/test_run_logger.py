@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from kairos_async.observe import (
     read_log,
     read_logs,
 )
+from kairos_async.observe.piles import Portion
 from kairos_async.observe.targets import Outcome, Target
 from tests.engine.tools import NO_RETRY, Events, flaky, raises, retrying, returns, run
 from tests.observe.sinks import AsyncHanging, AsyncKeeping, Hanging, Keeping, Raising, collecting
@@ -376,6 +378,34 @@ def test_a_call_of_another_event_loop_is_waited_for() -> None:
     first.join()
     assert result.warnings == ()
     assert len(kept) == 8
+
+
+def test_a_call_that_was_given_up_before_its_turn_is_not_made_later() -> None:
+    """What is said to be missing is missing; and a call that only waited is not one that hangs."""
+    under_way, go_on = threading.Event(), threading.Event()
+    kept: list[str] = []
+
+    def sink(event: Event) -> None:
+        kept.append(event.run_id)
+        under_way.set()
+        assert go_on.wait(5)
+
+    target = Target(sink)
+    facts = [Portion([LLMCall("r", 1, datetime.now(UTC), None, EventLevel.INFO, {}).facts], pack=False)]
+
+    async def emit(patience: float = 5.0) -> None:
+        with anyio.move_on_after(patience):
+            await target.emit(Outcome(), facts, 0)
+
+    first = threading.Thread(target=anyio.run, args=(emit,))
+    first.start()
+    assert under_way.wait(5)
+    anyio.run(emit, 0.05)
+    assert target.stuck == 0
+    go_on.set()
+    first.join()
+    anyio.run(emit)
+    assert len(kept) == 2
 
 
 async def test_a_sink_is_not_closed_under_a_run_that_began_meanwhile() -> None:
