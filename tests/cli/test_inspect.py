@@ -297,6 +297,16 @@ def test_graph(options: list[str], pattern: str, target: Path, capfd: pytest.Cap
     assert re.search(pattern, shown(capfd, "graph", "flows_wf.py:proven", *options), re.DOTALL)
 
 
+def test_nothing_of_a_graph_is_cut_in_a_pipe(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A terminal shows what fits; a file has room for all."""
+    names = [f"{letter * 60}" for letter in "abc"]
+    (project / "long.py").write_text(
+        f"from kairos_async import *\nstep = lambda ctx: 1\na, b, c = {names}\n"
+        "workflow = Workflow('w', [Step(a, step), Step(b, step), Step(c, step, depends_on=[a, b])])"
+    )
+    assert f"{names[2]}  after {names[0]}, {names[1]}" in shown(capfd, "graph", "long.py")
+
+
 def test_tighten(target: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What a run read is what it would have had to be granted."""
     text = shown(capfd, "tighten", "flows_wf.py:loose", "--set", "a=1", "--set", "c=2")
