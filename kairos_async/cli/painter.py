@@ -27,7 +27,7 @@ _BEGIN: Final = "\x1b[?2026h\x1b[?25l"
 _END: Final = "\x1b[?2026l"
 _SHOW_CURSOR: Final = "\x1b[?25h"
 _CONTINUED: Final = getattr(signal, "SIGCONT", None)
-_LAST_WORDS: Final = 0.5
+_LAST_WORDS: Final = 1.0
 """Seconds in which printed lines come to an end. A program that a step left behind may go on printing."""
 
 Frame = Callable[[int, int], Sequence[Text]]
