@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -12,10 +13,11 @@ import typer
 
 import kairos_async
 from kairos_async.cli.checking import GraphFormat, show_graph, validate
-from kairos_async.cli.errors import CommandError, ExitCode, explain, one_line
+from kairos_async.cli.errors import CommandError, ExitCode, OutputError, explain, one_line, reason
 from kairos_async.cli.inspecting import InspectOptions, inspect
 from kairos_async.cli.listing import list_runs
 from kairos_async.cli.running import RunOptions, run
+from kairos_async.cli.streams import open_standard_streams
 from kairos_async.cli.tightening import tighten
 from kairos_async.exceptions import KairosError
 from kairos_async.observe import LogLevel
@@ -164,12 +166,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(_command()(given or ["--help"], prog_name="kairos", standalone_mode=False) or ExitCode.COMPLETE)
     except CommandError as error:
-        return _complain(one_line(str(error)))
+        code = ExitCode.FAILED if isinstance(error, OutputError) else ExitCode.USAGE
+        return _complain(one_line(str(error)), code)
     except KairosError as error:
         return _complain(explain(error))
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("kairos: interrupted before the run began\n")
+        sys.stderr.write("kairos: interrupted\n")
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        return _complain(f"the operating system refuses: {reason(error)}")
     except SystemExit:
         return ExitCode.COMPLETE  # typer's answer to a reader of stdout that has gone: there is nobody to tell
     except Exception as error:
@@ -183,9 +188,9 @@ def _command() -> Any:
     return typer.main.get_command(app)
 
 
-def _complain(text: str) -> int:
+def _complain(text: str, code: ExitCode = ExitCode.USAGE) -> int:
     sys.stderr.write(f"kairos: {text}\n")
-    return ExitCode.USAGE
+    return code
 
 
 def entry() -> None:
@@ -193,9 +198,11 @@ def entry() -> None:
 
     A step that was abandoned at its timeout leaves a thread that cannot be stopped, and Python would wait for it.
     """
+    open_standard_streams()
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError):
+            stream.flush()
     left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     for thread in left:
         thread.join(0.2)

@@ -38,8 +38,9 @@ def show_graph(target: str, form: GraphFormat, workflows_dir: str | None) -> Exi
         workflow = load_workflow(located)
         if form is GraphFormat.TEXT:
             console = Console(file=stream, highlight=False)
+            whole = not stream.isatty()  # a pipe or a file has room for all
             for line in _drawn(workflow):
-                console.print(line, overflow="ellipsis", no_wrap=True)
+                console.print(line, overflow=None if whole else "ellipsis", no_wrap=True, soft_wrap=whole)
         elif form is GraphFormat.MERMAID:
             stream.write(workflow.to_mermaid())
         else:

@@ -16,7 +16,7 @@ class ExitCode(enum.IntEnum):
 
     COMPLETE = 0
     FAILED = 1
-    """The run failed, or what was asked to be checked does not hold."""
+    """The run failed, what was asked to be checked does not hold, or the result could not be written."""
     USAGE = 2
     """Nothing was run: wrong arguments, a target or an input that is refused or cannot be loaded."""
     INTERRUPTED = 130
@@ -24,6 +24,10 @@ class ExitCode(enum.IntEnum):
 
 class CommandError(Exception):
     """The command cannot do what was asked. The text is one sentence that names the subject and the rule."""
+
+
+class OutputError(CommandError):
+    """What was asked was done, and its result cannot be written."""
 
 
 def one_line(text: str) -> str:
@@ -37,6 +41,12 @@ def quoted(text: str) -> str:
     last = text.replace("\\", "/").rstrip("/").rpartition("/")[2]
     shown = one_line(last or text)
     return f"'{shown if len(shown) <= 80 else shown[:77] + '...'}'"
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return the operating system's words, without the path that Python adds to them."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return (said or type(error).__name__).lower()
 
 
 def explain(error: BaseException) -> str:

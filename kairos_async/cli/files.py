@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from kairos_async.cli.errors import CommandError, quoted
+from kairos_async.cli.errors import CommandError, OutputError, quoted, reason
 
 _FLAGS: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Without O_NONBLOCK, opening a FIFO would wait for somebody to write."""
@@ -31,7 +31,7 @@ def read_file(path: str | Path, limit: int, what: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     except (OSError, ValueError) as error:
-        raise CommandError(f"{name} cannot be read: {_reason(error)}.") from None
+        raise CommandError(f"{name} cannot be read: {reason(error)}.") from None
     with open(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -41,7 +41,7 @@ def read_file(path: str | Path, limit: int, what: str) -> bytes:
         try:
             data = file.read(limit + 1)
         except OSError as error:
-            raise CommandError(f"{name} cannot be read: {_reason(error)}.") from None
+            raise CommandError(f"{name} cannot be read: {reason(error)}.") from None
     if len(data) > limit:
         raise CommandError(f"{name} has more than the limit of {limit:,} bytes.")
     return data
@@ -70,27 +70,21 @@ class Draft:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
             os.close(os.open(self._draft, flags, 0o600))
         except (OSError, ValueError) as error:
-            raise CommandError(f"{self._name} cannot be written: {_reason(error)}.") from None
+            raise CommandError(f"{self._name} cannot be written: {reason(error)}.") from None
 
     def keep(self, content: str) -> None:
         """Write the content and put the file in its place.
 
         Raises:
-            CommandError: it cannot be written.
+            OutputError: it cannot be written.
         """
         try:
             self._draft.write_text(content, "utf-8")
             os.replace(self._draft, self.path)
         except OSError as error:
             self.drop()
-            raise CommandError(f"{self._name} cannot be written: {_reason(error)}.") from None
+            raise OutputError(f"{self._name} cannot be written: {reason(error)}.") from None
 
     def drop(self) -> None:
         """Remove the draft, if it is still there."""
         self._draft.unlink(missing_ok=True)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    """Return the operating system's words, without the path that Python adds to them."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return (said or type(error).__name__).lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -131,14 +130,15 @@ def _retry(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> Non
     duration = _number(data, "duration_ms")
     status = "timeout" if data.get("kind") == "timeout" else "failure"
     hint = _hint(data.get("retry_context"))
-    step.attempts.append(AttemptBar(_whole(data, "attempt"), status, at - duration, duration, _error(data), hint))
+    began = max(0.0, at - duration)
+    step.attempts.append(AttemptBar(_whole(data, "attempt"), status, began, duration, _error(data), hint))
 
 
 def _item(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> None:
     duration = _number(data, "duration_ms")
     status = "completed" if event.event_type == "item_complete" else str(data.get("status") or "failed_final")
     tried = max(1, _whole(data, "attempts"))
-    step.items.append(ItemBar(_whole(data, "index"), status, at - duration, duration, tried, _error(data)))
+    step.items.append(ItemBar(_whole(data, "index"), status, max(0.0, at - duration), duration, tried, _error(data)))
 
 
 def _end(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> None:
@@ -155,7 +155,7 @@ def _end(step: _Seen, event: Event, data: Mapping[str, Any], at: float) -> None:
         attempt = "timeout" if kind == "StepTimeoutError" else "failure" if kind else "success"
     duration = _number(data, "attempt_ms")
     number = max(len(step.attempts) + 1, _whole(data, "attempts"))
-    step.attempts.append(AttemptBar(number, attempt, at - duration, duration, step.error))
+    step.attempts.append(AttemptBar(number, attempt, max(0.0, at - duration), duration, step.error))
 
 
 _ENDS: Final = {
@@ -180,12 +180,12 @@ def _names(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _whole(data: Mapping[str, Any], key: str) -> int:
     value = data.get(key)
-    return value if type(value) is int else 0
+    return value if type(value) is int and abs(value) < _LONGEST else 0
 
 
 def _number(data: Mapping[str, Any], key: str) -> float:
     value: Any = data.get(key)
-    return min(max(float(value), 0.0), _LONGEST) if type(value) in (int, float) and math.isfinite(value) else 0.0
+    return float(min(value, _LONGEST)) if type(value) in (int, float) and value > 0 else 0.0
 
 
 def _error(data: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ from kairos_async.cli.files import Draft
 from kairos_async.cli.from_log import portrait_of_log
 from kairos_async.cli.gantt import gantt
 from kairos_async.cli.painter import Painter
-from kairos_async.cli.streams import is_terminal
+from kairos_async.cli.streams import is_terminal, result_stream
 from kairos_async.cli.tracker import Tracker
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe import ConsoleSink, RunLog, read_log
@@ -50,19 +50,20 @@ def inspect(options: InspectOptions) -> ExitCode:
     """Show the log, or write its page.
 
     Raises:
-        CommandError, ConfigError: there is no such log, or nothing in it that was asked for.
+        CommandError, ConfigError: there is no such log, nothing in it that was asked for, or no way to write it.
     """
-    if options.follow:
-        _follow(options)
-    log = read_log(options.log, options.run_id)
+    run_id = _follow(options) if options.follow else options.run_id
+    log = read_log(options.log, run_id)
     portrait = portrait_of_log(log)
     if options.html is not None:
         content = page(portrait)
         Draft(options.html, "page").keep(content)
         sys.stderr.write(f"kairos: wrote {quoted(options.html)}\n")
         return ExitCode.COMPLETE
-    console = Console(file=sys.stdout, highlight=False, no_color=options.no_color or None)
-    show(console, portrait, _chosen(portrait, options), details=options.step is not None)
+    rows = _chosen(portrait, options)
+    with result_stream() as stream:
+        console = Console(file=stream, highlight=False, no_color=options.no_color or None)
+        show(console, portrait, rows, details=options.step is not None)
     return ExitCode.COMPLETE
 
 
@@ -156,15 +157,16 @@ def _show_attempt(console: Console, attempt: AttemptBar) -> None:
         _print(console, Text(f"      the next attempt was told: {terminal_text(attempt.hint)}", "bright_black"))
 
 
-def _follow(options: InspectOptions) -> None:
-    """Show the run live until its log ends: on a terminal as it is painted during a run, else as lines."""
+def _follow(options: InspectOptions) -> str | None:
+    """Show the run live until its log ends: on a terminal as it is painted during a run, else as lines.
+
+    Returns which run it was. Others may begin in the same file meanwhile.
+    """
     tracker = Tracker()
     if is_terminal(sys.stderr):
         with Painter(sys.stderr, lambda width, height: _locked_board(tracker, width, height)):
-            _feed(options, tracker)
-    else:
-        sink = ConsoleSink(sys.stderr)
-        _feed(options, tracker, sink)
+            return _feed(options, tracker)
+    return _feed(options, tracker, ConsoleSink(sys.stderr))
 
 
 def _locked_board(tracker: Tracker, width: int, height: int) -> list[Text]:
@@ -172,19 +174,21 @@ def _locked_board(tracker: Tracker, width: int, height: int) -> list[Text]:
         return board(tracker, width, height, time.time(), live=tracker.ended is None)
 
 
-def _feed(options: InspectOptions, tracker: Tracker, sink: ConsoleSink | None = None) -> None:
-    known, size = 0, -1
+def _feed(options: InspectOptions, tracker: Tracker, sink: ConsoleSink | None = None) -> str | None:
+    known, size, run_id = 0, -1, options.run_id
     while tracker.ended is None:
         grown = _size(options.log)
-        log = _readable(options) if grown != size else None
+        log = _readable(options.log, run_id) if grown != size else None
         size = grown
         for event in log.events[known:] if log is not None else ():
             tracker(event)
             if sink is not None:
                 sink.emit(event)
-        known = len(log.events) if log is not None else known
+        if log is not None:
+            known, run_id = len(log.events), log.run_id
         if tracker.ended is None:
             time.sleep(_POLL)
+    return run_id
 
 
 def _size(path: str) -> int:
@@ -194,15 +198,15 @@ def _size(path: str) -> int:
         return 0  # reading it will say what is wrong
 
 
-def _readable(options: InspectOptions) -> RunLog | None:
+def _readable(path: str, run_id: str | None) -> RunLog | None:
     """Return the log as it is now; None while its run has not written a whole line yet.
 
     Raises:
         ConfigError: there is no such file, or it is no run log.
     """
-    begun = _has_line(options.log)  # asked first: it may grow while it is read
+    begun = _has_line(path)  # asked first: it may grow while it is read
     try:
-        return read_log(options.log, options.run_id)
+        return read_log(path, run_id)
     except ConfigError:
         if not begun:
             return None

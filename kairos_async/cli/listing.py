@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from rich.text import Text
 from kairos_async.cli.board import COLORS
 from kairos_async.cli.errors import CommandError, ExitCode, quoted
 from kairos_async.cli.from_log import INTERRUPTED
+from kairos_async.cli.streams import result_stream
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe import RunLog, read_logs
 from kairos_async.pictures.portrait import duration_text
@@ -22,17 +25,18 @@ from kairos_async.security import terminal_text
 _ENDINGS = (".jsonl", ".json")
 _MOST_FILES = 1_000
 _MOST_BYTES = 512 * 1024 * 1024
+_WIDE = 1_000
 
 
 def list_runs(directory: str) -> ExitCode:
     """Print a table of the runs, the newest first.
 
     Raises:
-        CommandError: there is no such directory.
+        CommandError: there is no such directory, or no way to write the table.
     """
-    found, passed_over = _runs_in(directory)
+    names, left_out = _logs_in(directory)
+    found, passed_over = _runs_in(directory, names)
     found.sort(key=lambda entry: entry[1].events[0].timestamp, reverse=True)
-    console = Console(file=sys.stdout, highlight=False)
     several = len({name for name, _ in found}) < len(found)
     table = Table(box=None, pad_edge=False, header_style="bright_black")
     table.add_column("began", no_wrap=True, min_width=16)
@@ -56,28 +60,43 @@ def list_runs(directory: str) -> ExitCode:
             *([Text(terminal_text(log.run_id[:8]))] if several else []),
         )
     if found:
-        console.print(table)
+        with result_stream() as stream:
+            # For a program nothing is cut.
+            Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE).print(table)
     else:
         sys.stderr.write("kairos: there is no run log in this directory\n")
     if passed_over:
         sys.stderr.write(f"kairos: passed over {passed_over} files that are no run logs\n")
+    if left_out:
+        sys.stderr.write(f"kairos: left out {left_out:,} files: older ones than {_MOST_FILES:,} others, or too large\n")
     return ExitCode.COMPLETE
 
 
-def _runs_in(directory: str) -> tuple[list[tuple[str, RunLog]], int]:
-    """Return the logs by file name, and how many files are none."""
+def _logs_in(directory: str) -> tuple[list[str], int]:
+    """Return the names of the newest files that may be logs, and how many others there are."""
+    changed: dict[str, float] = {}
+    others = 0
     try:
         with os.scandir(directory) as entries:
-            names = sorted(
-                entry.name
-                for entry in entries
-                if entry.name.endswith(_ENDINGS) and entry.is_file() and entry.stat().st_size <= _MOST_BYTES
-            )
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    if entry.name.endswith(_ENDINGS) and entry.is_file():
+                        found = entry.stat()
+                        if found.st_size <= _MOST_BYTES:
+                            changed[entry.name] = found.st_mtime
+                        else:
+                            others += 1
     except (OSError, ValueError):
         raise CommandError(f"directory {quoted(directory)} cannot be read.") from None
+    names = sorted(sorted(changed), key=changed.__getitem__, reverse=True)
+    return names[:_MOST_FILES], others + len(names[_MOST_FILES:])
+
+
+def _runs_in(directory: str, names: Sequence[str]) -> tuple[list[tuple[str, RunLog]], int]:
+    """Return the logs by file name, and how many files are none."""
     found: list[tuple[str, RunLog]] = []
     passed_over = 0
-    for name in names[:_MOST_FILES]:
+    for name in names:
         try:
             found += [(name, log) for log in read_logs(Path(directory) / name)]
         except ConfigError:

@@ -67,7 +67,10 @@ def allowed_roots(extra: str | None) -> tuple[Path, ...]:
     Raises:
         CommandError: one of them is no directory.
     """
-    roots = [Path(os.path.realpath(os.getcwd()))]
+    try:
+        roots = [Path(os.path.realpath(os.getcwd()))]
+    except OSError:
+        raise CommandError("the working directory is not there any more, or cannot be read.") from None
     for entry in (extra or "").split(os.pathsep):
         if not entry:
             continue

@@ -8,13 +8,14 @@ and then they are cleared by the room that they take now.
 
 from __future__ import annotations
 
-import io
+import codecs
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -25,6 +26,9 @@ _BEGIN: Final = "\x1b[?2026h\x1b[?25l"
 """Synchronised output, for terminals that know it: they show a frame when it is whole. And no cursor."""
 _END: Final = "\x1b[?2026l"
 _SHOW_CURSOR: Final = "\x1b[?25h"
+_CONTINUED: Final = getattr(signal, "SIGCONT", None)
+_LAST_WORDS: Final = 1.0
+"""Seconds in which printed lines come to an end. A program that a step left behind may go on printing."""
 
 Frame = Callable[[int, int], Sequence[Text]]
 """Gives the lines for this many columns and rows."""
@@ -41,19 +45,22 @@ class Painter:
     """
 
     def __init__(self, stream: TextIO, frame: Frame) -> None:
-        self._stream = stream
+        self._stream = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)
         self._frame = frame
-        self._console = Console(file=stream, force_terminal=True, highlight=False)
+        self._console = Console(file=self._stream, force_terminal=True, highlight=False)
         self._lock = threading.RLock()
         self._done = threading.Event()
         self._drawn: list[tuple[str, int]] = []
         self._size = os.terminal_size((0, 0))
         self._thread = threading.Thread(target=self._work, name="kairos display", daemon=True)
-        self._kept: tuple[TextIO, TextIO] | None = None
+        self._printed = _Printed(self.print_above)
+        self._moved = False
+        self._resume: Any = None
 
     def __enter__(self) -> Painter:
-        self._kept = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = _Above(self)
+        if _CONTINUED is not None:
+            self._resume = signal.signal(_CONTINUED, self._continue)
+        self._printed.__enter__()
         self._thread.start()
         return self
 
@@ -62,12 +69,13 @@ class Painter:
     ) -> None:
         self._done.set()
         self._thread.join()
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        if self._kept is not None:
-            sys.stdout, sys.stderr = self._kept
-        self._paint()
+        self._printed.__exit__()
+        with self._lock:
+            self._paint()
+            self._drawn = []  # what a program that was left behind prints from here on comes below
         self._write(_SHOW_CURSOR)
+        if _CONTINUED is not None:
+            signal.signal(_CONTINUED, self._resume)
 
     def restore(self) -> None:
         """Give the cursor back, for a process that is about to end at once."""
@@ -77,6 +85,7 @@ class Painter:
     def print_above(self, text: str) -> None:
         """Write whole lines above the painted ones."""
         with self._lock:
+            self._find_place()
             again = "".join(f"{line}\n" for line, _ in self._drawn)
             self._write(f"{_BEGIN}{self._to_top(self._terminal_size())}\x1b[J{text}{again}{_END}")
 
@@ -86,6 +95,7 @@ class Painter:
 
     def _paint(self) -> None:
         with self._lock:
+            self._find_place()
             size = self._terminal_size()
             width = max(1, size.columns - 1)
             lines = [self._rendered(line) for line in self._frame(width, max(1, size.lines - 1))]
@@ -99,6 +109,15 @@ class Painter:
             out += ["\x1b[J" if len(lines) < len(self._drawn) else "", _END]
             self._write("".join(out))
             self._drawn, self._size = lines, size
+
+    def _continue(self, *_: object) -> None:
+        """The process was stopped, by Ctrl-Z say, and goes on: the shell has written below the lines meanwhile."""
+        self._moved = True
+
+    def _find_place(self) -> None:
+        """Begin anew where the cursor is now, if others have moved it."""
+        if self._moved:
+            self._moved, self._drawn = False, []
 
     def _to_top(self, size: os.terminal_size) -> str:
         """Return what moves the cursor from below the painted lines to their beginning."""
@@ -126,31 +145,50 @@ class Painter:
             self._done.set()  # the terminal is gone; the run goes on
 
 
-class _Above(io.TextIOBase):
-    """A stream whose lines go above the painted ones; what is not a whole line yet waits until the end."""
+class _Printed:
+    """What is written to standard output and error inside the block, as whole lines; the rest of a line at the end.
 
-    encoding = "utf-8"
+    The descriptors themselves are replaced, by a pipe that a thread reads: programs that a step starts, C code and
+    `sys.stdout.buffer` write there too, and would else write across the painted lines, or find no such attribute.
 
-    def __init__(self, painter: Painter) -> None:
-        self._painter = painter
-        self._rest = ""
-        self._lock = threading.Lock()
+    Args:
+        take: gets the lines. Called on the thread.
+    """
 
-    def writable(self) -> bool:
-        return True
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._kept: list[tuple[int, int]] = []
+        self._end = -1
+        self._thread = threading.Thread(target=self._work, name="kairos printed lines", daemon=True)
 
-    def isatty(self) -> bool:
-        return True
+    def __enter__(self) -> None:
+        _flush_all()
+        self._end, begin = os.pipe()
+        for descriptor in (1, 2):
+            self._kept.append((descriptor, os.dup(descriptor)))
+            os.dup2(begin, descriptor)
+        os.close(begin)
+        self._thread.start()
 
-    def write(self, text: str) -> int:
-        with self._lock:
-            whole, line_feed, self._rest = f"{self._rest}{text}".rpartition("\n")
+    def __exit__(self, *_: object) -> None:
+        _flush_all()
+        for descriptor, kept in self._kept:
+            os.dup2(kept, descriptor)
+            os.close(kept)
+        self._thread.join(_LAST_WORDS)
+
+    def _work(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest = ""
+        while data := os.read(self._end, 1 << 16):
+            whole, line_feed, rest = f"{rest}{decoder.decode(data)}".rpartition("\n")
             if line_feed:
-                self._painter.print_above(whole + line_feed)
-        return len(text)
+                self._take(whole + line_feed)
+        rest += decoder.decode(b"", True)
+        if rest:
+            self._take(f"{rest}\n")
 
-    def flush(self) -> None:
-        with self._lock:
-            if self._painter._done.is_set() and self._rest:
-                rest, self._rest = self._rest, ""
-                self._painter.print_above(f"{rest}\n")
+
+def _flush_all() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()

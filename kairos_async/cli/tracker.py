@@ -112,7 +112,7 @@ class Tracker:
             delay = data.get("delay_s")
             state.status, state.note = "retrying", _error(data)
             state.attempt = _whole(data.get("attempt")) + 1
-            state.retry_at = at + (delay if isinstance(delay, int | float) else 0.0)
+            state.retry_at = at + (delay if isinstance(delay, int | float) and 0 <= delay < _MOST else 0.0)
 
     def _item(self, event: Event, data: Mapping[str, Any], at: float) -> None:
         state = self._step(event)
@@ -133,8 +133,12 @@ class Tracker:
         self.total = len(self.steps)
 
 
+_MOST: Final = 10**13
+"""That is believed of a log that somebody else wrote."""
+
+
 def _whole(value: object) -> int:
-    return value if type(value) is int else 0
+    return value if type(value) is int and abs(value) < _MOST else 0
 
 
 def _error(data: Mapping[str, Any]) -> str:

@@ -89,9 +89,11 @@ class JSONLinesSink:
         """Write such lines."""
         run_id = pieces[0].run_id
         lines = [piece.content for piece in pieces]
-        self._lines(run_id).write(lines, sum(piece.count for piece in pieces), dropped)
-        if pieces[-1].final:
-            os.close(self._runs.pop(run_id).descriptor)
+        try:
+            self._lines(run_id).write(lines, sum(piece.count for piece in pieces), dropped)
+        finally:
+            if pieces[-1].final and run_id in self._runs:
+                os.close(self._runs.pop(run_id).descriptor)
 
     def flush(self) -> None:
         """Do nothing: every event that was taken is with the operating system."""

@@ -17,6 +17,8 @@ Existing: TypeAlias = Literal["error", "append", "replace"]
 """What to do when the file is there already: refuse to write, go on at its end, or begin anew."""
 
 _MODE: Final = 0o600
+_MOST_REMEMBERED: Final = 1_000
+"""Files; more than runs are under way at once."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _RUN_ID: Final = "{run_id}"
 _SAFE_RUN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -79,6 +81,7 @@ class LogPath:
         ours = self._made.get(path)
         if self.existing == "replace" and ours is None:
             path.unlink(missing_ok=True)
+        descriptor = -1
         try:
             descriptor = os.open(path, _FLAGS | os.O_APPEND | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
@@ -86,10 +89,17 @@ class LogPath:
                 raise FileExistsError(
                     f"{path.name} is there already; put {_RUN_ID} into the path, or say existing='append'"
                 ) from None
-            descriptor = _open_again(path, ours)
-        found = os.fstat(descriptor)
-        self._made[path] = found.st_dev, found.st_ino
+        if descriptor < 0:
+            # Whoever appends to what others made also does once one of them has rotated the logs.
+            descriptor = _open_again(path, None if self.existing == "append" else ours)
+        self._note(path, os.fstat(descriptor))
         return descriptor
+
+    def _note(self, path: Path, found: os.stat_result) -> None:
+        """Remember that this object made the file. The oldest are forgotten: with one for each run there is no end."""
+        self._made[path] = found.st_dev, found.st_ino
+        if len(self._made) > _MOST_REMEMBERED:
+            del self._made[next(iter(self._made))]
 
     def replace(self, run_id: str, content: bytes) -> None:
         """Write a run's file as a whole: whoever reads it sees the old content or the new one, never a part.
@@ -111,8 +121,7 @@ class LogPath:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        found = path.stat(follow_symlinks=False)
-        self._made[path] = found.st_dev, found.st_ino
+        self._note(path, path.stat(follow_symlinks=False))
 
 
 def _open_again(path: Path, ours: tuple[int, int] | None) -> int:

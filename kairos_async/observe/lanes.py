@@ -194,7 +194,7 @@ class Lane:
     async def work(self, run_id: str, workflow: str) -> None:
         """Give the sink what comes up until the run has ended. No cancellation from outside gets in here."""
         target = self.target
-        target.runs += 1
+        target.join()
         try:
             with self._scope:
                 try:
@@ -209,7 +209,7 @@ class Lane:
                     if self._counts:
                         await self._call(lambda outcome: target.call(outcome, "flush"))
                         if self._leave():
-                            await self._call(lambda outcome: target.call(outcome, "close"))
+                            await self._call(target.close)
                 finally:
                     self._leave()
         finally:
@@ -219,9 +219,8 @@ class Lane:
 
     def _leave(self) -> bool:
         """Count the run among those of the sink no longer. Whether it was the last of them."""
-        self.target.runs -= self._counts
-        self._counts = False
-        return not self.target.runs
+        counts, self._counts = self._counts, False
+        return counts and self.target.leave()
 
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
@@ -320,7 +319,7 @@ class Lane:
 
     def _note(self, error: BaseException) -> None:
         """Keep what the sink raised first."""
-        self.problem = self.problem or "raised " + ": ".join(sanitize_exception(error, self._redactor))
+        self.problem = self.problem or "raised " + ": ".join(filter(None, sanitize_exception(error, self._redactor)))
 
     async def _carry_out(self, call: Callable[[Outcome], Awaitable[None]], outcome: Outcome) -> None:
         try:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, timedelta
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from pydantic import AwareDatetime, TypeAdapter
@@ -159,20 +159,25 @@ def decode(line: bytes) -> Read | None:
     """The event of a line; None if the line is none of ours, or not whole."""
     try:
         read = _adapter().validate_json(line)
-    except ValueError:
+        moment = read.timestamp.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
     kind = KINDS.get(read.event_type)
-    if kind is None:
+    if kind is None or moment.year in _NO_YEARS:
         return None
     event = kind(
         run_id=read.run_id,
         sequence=read.sequence,
-        timestamp=read.timestamp,
+        timestamp=moment,
         step_id=read.step_id,
         level=read.level,
         data=read.data,
     )
     return Read(event, read.dropped)
+
+
+_NO_YEARS: Final = (MINYEAR, MAXYEAR)
+"""Some of whose moments have no local time."""
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import get_args
@@ -88,6 +89,7 @@ class RunLogger:
         self._runs: dict[str, Logged] = {}
         self._ended: deque[Logged] = deque()
         self._kept = 0
+        self._lock = threading.Lock()  # runs begin and end on several event loops
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -147,21 +149,25 @@ class RunLogger:
             ConfigError: no such run was logged, or it was long ago. Logs of runs that have ended are kept as long as
                 they have no more than `keep_events` events together; that of the last one always is.
         """
-        run = self._runs.get(run_id) if run_id is not None else next(reversed(self._runs.values()), None)
+        with self._lock:
+            run = self._runs.get(run_id) if run_id is not None else next(reversed(self._runs.values()), None)
         if run is None:
             raise ConfigError("This logger has logged no run yet." if run_id is None else f"No log of run {run_id!r}.")
         return run.log()
 
     def _begin(self, run_id: str) -> Logged:
-        run = self._runs[run_id] = Logged(run_id, self._keep_events, self._showing)
+        run = Logged(run_id, self._keep_events, self._showing)
+        with self._lock:
+            self._runs[run_id] = run
         return run
 
     def _end(self, run: Logged) -> None:
         """Count the run among those that have ended, and forget the oldest of these if they are too many."""
         run.collect()
-        self._ended.append(run)
-        self._kept += run.kept
-        while self._kept > self._keep_events and len(self._ended) > 1:
-            oldest = self._ended.popleft()
-            self._kept -= oldest.kept
-            self._runs.pop(oldest.run_id, None)
+        with self._lock:
+            self._ended.append(run)
+            self._kept += run.kept
+            while self._kept > self._keep_events and len(self._ended) > 1:
+                oldest = self._ended.popleft()
+                self._kept -= oldest.kept
+                self._runs.pop(oldest.run_id, None)

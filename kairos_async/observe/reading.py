@@ -59,7 +59,7 @@ def _content(path: Path) -> bytes:
     """The bytes of a regular file. Anything else could block forever, or have no end."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path.name} is no regular file; a run log is one.")
+            raise ConfigError(f"{path.name or path} is no regular file; a run log is one.")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise ConfigError(f"Cannot read the run log {path.name}: {type(error).__name__}.") from None

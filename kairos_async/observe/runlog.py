@@ -181,7 +181,7 @@ class Tally:
     def note_end(self, data: Mapping[str, Any]) -> None:
         """Take over what the final event tells of the run."""
         status = data.get("status")
-        self.status = WorkflowStatus(status) if status in _ENDS else WorkflowStatus.FAILED
+        self.status = WorkflowStatus(status) if isinstance(status, str) and status in _ENDS else WorkflowStatus.FAILED
         self.counts["duration_ms"] = _number(data, "duration_ms")
         self.counts["llm_calls"] = _number(data, "llm_calls")
         # A log that shows few events tells here what the others came to.
@@ -225,10 +225,13 @@ COUNTED: Final = frozenset({*_COUNTED, *_NOTED, *_TIMED})
 """The types of event that a summary is made of."""
 
 
+_MOST: Final = 10**15
+
+
 def _number(data: Mapping[str, Any], name: str) -> Any:
-    """The number of this name; 0 if there is none, as in a file that somebody else wrote."""
-    value = data.get(name)
-    return value if type(value) in (int, float) else 0
+    """The number of this name; 0 if there is none that can be true, as in a file that somebody else wrote."""
+    value: Any = data.get(name)
+    return value if type(value) in (int, float) and 0 <= value < _MOST else 0
 
 
 def log_of(run_id: str, events: Iterable[Event], *, dropped: int = 0, unread: int = 0) -> RunLog:

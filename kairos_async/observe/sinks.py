@@ -107,7 +107,8 @@ class ConsoleSink:
         """Do nothing: each call writes through."""
 
     def close(self) -> None:
-        """Do nothing: the stream belongs to others."""
+        """Forget runs whose end was not told. The stream belongs to others."""
+        self._runs.clear()
 
 
 def _lines(found: Sequence[Facts], prefix: str, color: bool, clean: Callable[[str], str] | None = None) -> str:
@@ -215,7 +216,8 @@ class StructlogSink:
         """Do nothing: structlog writes at once."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Forget runs whose end was not told."""
+        self._workflows.clear()
 
 
 _METHODS: Final = {EventLevel.INFO: "info", EventLevel.WARN: "warning", EventLevel.ERROR: "error"}

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import anyio
 import anyio.lowlevel
@@ -60,16 +60,20 @@ class Outcome:
         errors: of the events that it refused, or 1 if another method raised.
         error: the first.
         in_thread: whether the call runs in a thread, and so goes on when it is given up.
+        running: whether it has begun in its thread, and not ended there.
+        given_up: whether nobody waits for its thread any more.
         ended: set when it has ended, or was given up.
     """
 
-    __slots__ = ("count", "ended", "error", "errors", "in_thread")
+    __slots__ = ("count", "ended", "error", "errors", "given_up", "in_thread", "running")
 
     def __init__(self) -> None:
         self.count = 0
         self.errors = 0
         self.error: BaseException | None = None
         self.in_thread = False
+        self.running = False
+        self.given_up = False
         self.ended = anyio.Event()
 
     def failed(self, error: BaseException, events: int = 1) -> None:
@@ -92,6 +96,7 @@ class Target:
     """
 
     __slots__ = (
+        "_counting",
         "_emit",
         "_emit_many",
         "_lock",
@@ -120,7 +125,8 @@ class Target:
         self.on_loop = bool(getattr(sink, "on_loop", False)) or _is_async(self._emit)
         methods = (getattr(sink, name, None) for name in ("begin", "flush", "close"))
         self.at_once = self.render is not None and not any(_is_async(method) for method in methods if method)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while the sink is called in a thread
+        self._counting = threading.Lock()
         self._turns: anyio.lowlevel.RunVar[anyio.Lock] = anyio.lowlevel.RunVar("kairos_async_sink_turns")
         self.name = _name(sink)
         self.required = bool(getattr(sink, "required", False))
@@ -133,6 +139,27 @@ class Target:
         if turn is None:
             self._turns.set(turn := anyio.Lock())
         return turn
+
+    def join(self) -> None:
+        """Count one more run that is under way."""
+        with self._counting:
+            self.runs += 1
+
+    def leave(self) -> bool:
+        """Count one less. Whether it was the last one."""
+        with self._counting:
+            self.runs -= 1
+            return not self.runs
+
+    async def close(self, outcome: Outcome) -> None:
+        """Close the sink, unless a run has begun meanwhile, on another event loop: that one will."""
+
+        def close() -> Any:
+            return None if self.runs else self._sink.close()
+
+        function = getattr(self._sink, "close", None)
+        if callable(function):
+            await self._call(function if _is_async(function) else close, (), outcome, 1)
 
     async def call(self, outcome: Outcome, method: str, *arguments: object) -> None:
         """Call a method that the sink may have."""
@@ -199,7 +226,8 @@ class Target:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            outcome.failed(error, getattr(error, "missing", events))
+            missing = getattr(error, "missing", None)
+            outcome.failed(error, missing if type(missing) is int else events)
 
     async def _emit_on_loop(self, outcome: Outcome, events: Sequence[Event]) -> None:
         started = time.monotonic()
@@ -241,15 +269,25 @@ class Target:
         """Call a function in a worker thread. A cancellation leaves the thread behind, `stuck` until it ends."""
         outcome.in_thread = True
 
-        def call() -> T:
-            self.stuck += 1
-            try:
-                with self._lock:  # two event loops, in two threads, may share the sink
+        def call() -> T | None:
+            with self._lock:  # two event loops, in two threads, may share the sink
+                with self._counting:
+                    if outcome.given_up:  # while it waited for the other one: its events are counted as lost
+                        return None
+                    outcome.running = True
+                try:
                     return function()
-            finally:
-                self.stuck -= 1
+                finally:
+                    with self._counting:
+                        outcome.running = False
+                        self.stuck -= outcome.given_up
 
-        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=_limiter())
+        try:
+            return cast(T, await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=_limiter()))
+        finally:
+            with self._counting:
+                outcome.given_up = True
+                self.stuck += outcome.running
 
 
 async def _guarded(answer: Awaitable[object], outcome: Outcome, events: int) -> None:

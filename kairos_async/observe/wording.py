@@ -31,6 +31,8 @@ from kairos_async.security import terminal_text
 
 _LONGEST: Final = 300
 """Characters of one value that are shown."""
+_MOST: Final = 1e15
+"""Milliseconds that are believed."""
 
 
 Said: TypeAlias = tuple[str, str]
@@ -67,7 +69,9 @@ def in_words(event: Event) -> Line:
 
 def duration(milliseconds: object) -> str:
     """A duration as people write it; `?` for what is none, as in a file that somebody else wrote."""
-    return duration_text(milliseconds) if isinstance(milliseconds, (int, float)) else "?"
+    if isinstance(milliseconds, int | float) and abs(milliseconds) < _MOST:
+        return duration_text(milliseconds)
+    return "?"
 
 
 def counted(number: object, noun: str) -> str:
@@ -108,7 +112,7 @@ def _step_start(step: str, data: Mapping[str, Any]) -> Said:
 
 def _step_complete(step: str, data: Mapping[str, Any]) -> Said:
     attempts, took = data.get("attempts"), data.get("duration_ms")
-    text = duration_text(took) if type(took) is float else duration(took)
+    text = duration_text(took) if type(took) is float and took < _MOST else duration(took)
     if attempts != 1 and isinstance(attempts, int) and attempts:  # a foreach has none of its own
         text += f", {attempts} attempts"
     if "output" in data:

@@ -84,6 +84,8 @@ def _steps(portrait: Portrait) -> str:
 
 def _graph(portrait: Portrait, slowest: Collection[str]) -> Markup:
     title = tag("h2", "Graph", id="graph")
+    if not portrait.rows:
+        return tag("section", title, tag("p", "No step has begun."))
     if len(portrait.rows) > MOST_DRAWN:
         return tag("section", title, tag("p", f"{len(portrait.rows):,} steps are too many to draw."))
     drawings = [

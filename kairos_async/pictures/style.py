@@ -67,7 +67,7 @@ PAGE_STYLE: Final = (
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 -apple-system,"Segoe UI",Roboto,"Helvetica Neue",
 Arial,"DejaVu Sans",sans-serif;-webkit-text-size-adjust:100%}
-main{max-width:1240px;margin:0 auto;padding:28px 20px 56px}
+main{max-width:1240px;margin:0 auto;padding:28px 20px 56px;overflow-wrap:break-word}
 h1{font-size:26px;line-height:1.2;margin:0;overflow-wrap:anywhere}
 h2{font-size:17px;margin:0 0 12px}
 header{display:flex;flex-wrap:wrap;gap:6px 14px;align-items:center}

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -127,6 +128,15 @@ class Terminal:
             assert time.monotonic() < deadline
         os.close(self._ours)
         return self.process.wait(seconds)
+
+    def stop_and_go_on(self, text: str) -> None:
+        """Stop the command as Ctrl-Z does, have a shell write the text, and let the command go on."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        while select.select([self._ours], [], [], 0)[0]:
+            self._read()
+        self.screen.feed(text)
+        self.process.send_signal(signal.SIGCONT)
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._ours], [], [], 1.0)

@@ -161,6 +161,33 @@ def test_hostile_events_are_data(project: Path, capfd: pytest.CaptureFixture[str
     assert "<script" not in (project / "odd.html").read_text("utf-8")
 
 
+HUGE = "1" + "0" * 4_200
+ODD = ["{}", "[]", '"x"', "1e308", "-1e308", "-5", HUGE, f"-{HUGE}", "null"]
+NUMBERS = [*("steps", "items", "attempt", "attempts", "delay_s", "done", "total"), *("duration_ms", "attempt_ms")]
+TIMES = ["2026-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd[:6])
+def test_values_that_cannot_be_true_are_no_fault_of_kairos(
+    odd: str, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Numbers beyond any float, statuses that are none, times in no year: each command ends as it always does."""
+    data = ", ".join(f'"{key}": {odd}' for key in [*NUMBERS, "status", "summary", "usage", "needs"])
+    lines = [
+        f'{{"schema_version": 1, "event_type": "{kind}", "run_id": "r", "sequence": 1, "timestamp": "{when}", '
+        f'"step_id": {step}, "level": "info", "data": {{{data}}}}}'
+        for when in TIMES
+        for kind, step in [
+            *[("workflow_start", "null"), ("step_start", '"s"'), ("step_retry", '"s"'), ("item_fail", '"s"')],
+            *[("llm_call", '"s"'), ("step_complete", '"s"'), ("workflow_complete", "null")],
+        ]
+    ]
+    (project / "odd.jsonl").write_text("\n".join(lines) + "\n")
+    for command in [("inspect", "odd.jsonl"), ("inspect", "odd.jsonl", "--html", "odd.html"), ("runs", ".")]:
+        assert main(command) == 0, capfd.readouterr().err
+    assert main(("inspect", "odd.jsonl", "--follow")) == 0, capfd.readouterr().err
+
+
 def test_following_a_log(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It goes on until the run's end, which somebody else writes."""
     events = troubled_run()[1]
@@ -178,6 +205,21 @@ def test_following_a_log(project: Path, capfd: pytest.CaptureFixture[str]) -> No
     text = shown(capfd, "inspect", "growing.jsonl", "--follow")
     writer.join()
     assert "✗ failed" in text
+
+
+def test_another_run_in_a_log_that_is_followed(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Runs that share a file are not mixed: the one that is followed is shown to its end, whatever begins meanwhile."""
+    events = troubled_run()[1]
+    others = [encode(event).replace(events[0].run_id.encode(), b"another") for event in events]
+    path = project / "shared.jsonl"
+    path.write_bytes(b"".join(map(encode, events[:3])))
+    timer = threading.Timer(0.5, lambda: path.write_bytes(b"".join([*map(encode, events), *others[:5]])))
+    timer.start()
+    assert main(("inspect", "shared.jsonl", "--follow")) == 0
+    said = capfd.readouterr()
+    assert said.err.count("\n") == len(events)
+    assert f"run {events[0].run_id[:8]}" in said.out
+    assert "✗ failed" in said.out
 
 
 def test_following_a_log_of_which_half_a_line_is_there(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -255,11 +297,35 @@ def test_graph(options: list[str], pattern: str, target: Path, capfd: pytest.Cap
     assert re.search(pattern, shown(capfd, "graph", "flows_wf.py:proven", *options), re.DOTALL)
 
 
+def test_nothing_of_a_graph_is_cut_in_a_pipe(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A terminal shows what fits; a file has room for all."""
+    names = [f"{letter * 60}" for letter in "abc"]
+    (project / "long.py").write_text(
+        f"from kairos_async import *\nstep = lambda ctx: 1\na, b, c = {names}\n"
+        "workflow = Workflow('w', [Step(a, step), Step(b, step), Step(c, step, depends_on=[a, b])])"
+    )
+    assert f"{names[2]}  after {names[0]}, {names[1]}" in shown(capfd, "graph", "long.py")
+
+
 def test_tighten(target: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What a run read is what it would have had to be granted."""
     text = shown(capfd, "tighten", "flows_wf.py:loose", "--set", "a=1", "--set", "c=2")
     assert 'open  read_keys=["a", "b"]  it has none' in text
     assert 'wide  read_keys=["a", "b"]  it did not read c' in text
+
+
+def test_runs_of_a_directory_with_more_than_are_read(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The newest are shown, whatever their names, and those that are not are counted; names are whole in a pipe."""
+    new = f"zz{'z' * 90}.jsonl"
+    (project / new).write_bytes(b"".join(map(encode, troubled_run()[1])))
+    for number in range(1_005):
+        path = project / f"a{number}.jsonl"
+        path.touch()
+        os.utime(path, (0, 0))
+    assert main(("runs", ".")) == 0
+    said = capfd.readouterr()
+    assert new in said.out
+    assert "left out" in said.err
 
 
 def test_runs_of_an_empty_directory(project: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -220,9 +220,53 @@ def test_the_display_of_an_interrupted_run(project: Path) -> None:
     assert "kairos: interrupted: 198 of 200 steps completed" in terminal.screen.text.replace("\n", "")
 
 
+def test_the_display_of_a_run_that_was_stopped_meanwhile(project: Path) -> None:
+    """Ctrl-Z and fg: the shell has written something, so the lines are painted below it and not across it."""
+    (project / "small.py").write_text(f"{TARGET}\nworkflow = Workflow('small', [Step('wait', wait), Step('act', act)])")
+    terminal = Terminal("run", "small.py", cwd=project)
+    terminal.wait_for("1/2 steps")
+    terminal.stop_and_go_on("^Z\n[1]+  Stopped\n$ fg\n")
+    (project / "gate").write_text("")
+    assert terminal.finish() == 0
+    shown = terminal.screen.text.splitlines()
+    below = [line.split()[:3] for line in shown[shown.index("$ fg") + 1 :]]
+    assert below == [["✓", "small", "2/2"], ["├─", "✓", "wait"], ["└─", "✓", "act"]]
+
+
 def test_the_terminal_of_these_tests_sees_flicker() -> None:
     """A line that is cleared first is counted, and so is one that is too long."""
     screen = Screen(10, 4)
     screen.feed("one\ntwo\n\x1b[2A\x1b[Jone\nthree is too long\n")
     assert screen.rows[:2] == ["one", "three is too long"]
     assert (screen.blanked, screen.wrapped) == (2, 1)
+
+
+TALKING = """
+import os
+import subprocess
+import sys
+
+from kairos_async import Step, Workflow
+
+def talk(ctx):
+    print("printed", flush=True)
+    sys.stdout.buffer.write("as bytes: ✓\\n".encode())
+    sys.stdout.flush()
+    os.write(2, b"to the descriptor\\n")
+    subprocess.run(["echo", "by a child"], check=True)
+    subprocess.run(["echo", "by another"], stdout=sys.stdout, check=True)
+    sys.stderr.write("no end of line")
+
+workflow = Workflow("talking", [Step("talk", talk)])
+"""
+
+
+def test_whatever_a_step_prints_comes_above(tmp_path: Path) -> None:
+    """By Python, as bytes, by C code and by programs: as it works in a pipe, and not across the painted lines."""
+    (tmp_path / "talking.py").write_text(TALKING)
+    terminal = Terminal("run", "talking.py", cwd=tmp_path)
+    assert terminal.finish() == 0
+    said = ["printed", "as bytes: ✓", "to the descriptor", "by a child", "by another", "no end of line"]
+    lines = terminal.screen.text.splitlines()
+    assert lines[:6] == said
+    assert "✓ talking  1/1 steps" in lines[6]

@@ -14,8 +14,10 @@ import pytest
 
 from kairos_async.cli.app import main
 from kairos_async.observe import read_log
+from kairos_async.observe.lines import encode
 from kairos_async.outcomes import WorkflowResult, WorkflowStatus
-from tests.cli.commands import kairos, started
+from tests.cli.commands import KAIROS, PLAIN, kairos, started
+from tests.pictures.runs import troubled_run
 
 TARGETS = {
     "good_wf.py": """
@@ -305,3 +307,25 @@ def test_without_its_extra_the_command_says_what_to_install(project: Path) -> No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project, check=False)
     assert done.returncode == 2
     assert done.stderr == "kairos: typer is not installed; pip install 'kairos-async[cli]' brings it\n"
+
+
+@pytest.mark.parametrize("command", ["run good_wf.py", "inspect log.jsonl", "runs ."])
+def test_a_result_that_cannot_be_written_is_1_and_one_line(command: str, project: Path) -> None:
+    """What was asked was done, so it is no wrong use; and it is no fault of kairos."""
+    (project / "log.jsonl").write_bytes(b"".join(map(encode, troubled_run()[1])))
+    with open("/dev/full", "w") as full:
+        words = [KAIROS, *command.split()]
+        ended = subprocess.Popen(words, stdout=full, stderr=subprocess.PIPE, cwd=project, env=PLAIN)
+        _, errors = ended.communicate()
+    said = "kairos: the result cannot be written to standard output: no space left on device.\n"
+    assert (ended.returncode, errors.decode().splitlines(keepends=True)[-1]) == (1, said)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_process_without_standard_streams(closed: str, project: Path) -> None:
+    """Nothing that is opened later takes their place, and gets what is printed."""
+    shell = f"exec {KAIROS} run good_wf.py --log-file log.jsonl --output result.json {closed}"
+    ended = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, cwd=project, env=PLAIN, check=False)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+    assert read_log(project / "log.jsonl").unread == 0
+    assert json.loads((project / "result.json").read_text())["status"] == "complete"

@@ -188,6 +188,9 @@ def test_runs_at_once_are_told_apart() -> None:
     lines = stream.getvalue().splitlines()
     assert not lines[0].startswith("aaaaaaaa ")
     assert lines[1].startswith("bbbbbbbb  ")
+    sink.close()  # their ends were not told, because the sink was given up, say
+    sink.emit(first)
+    assert not stream.getvalue().splitlines()[2].startswith("aaaaaaaa ")
 
 
 def test_dropped_events_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from kairos_async import ConfigError, Event, EventLevel, SecurityError, Step, StepStart, Workflow, WorkflowStatus
 from kairos_async.observe import FileSink, JSONLinesSink, RunLog, files, read_log, read_logs
-from kairos_async.observe.files import LogWriteError
+from kairos_async.observe.files import LogPath, LogWriteError
 from kairos_async.observe.lines import decode, encode, lines_of
 from kairos_async.observe.runlog import log_of
 from tests.engine.tools import NO_RETRY, Events, flaky, raises, retrying, returns
@@ -187,6 +187,21 @@ def test_lines_that_do_not_fit_are_counted_across_pieces(
     assert (len(log.events), log.dropped) == (pieces - missing + 1, missing)
 
 
+def test_a_run_whose_end_cannot_be_written_leaves_no_file_open(tmp_path: Path) -> None:
+    """With a full disk, a service that always has a run under way would else run out of descriptors."""
+    before = len(os.listdir("/proc/self/fd"))
+    sink = JSONLinesSink(tmp_path / "run.jsonl")
+    sink.begin(EVENTS[-1].run_id, "w")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(LogWriteError):
+            sink.emit(EVENTS[-1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     """Wherever the crash cut it: the lines before are there, and the run is shown as interrupted."""
     whole = b"".join(map(encode, EVENTS[:3]))
@@ -350,6 +365,31 @@ def test_a_file_with_another_name_is_not_appended_to(tmp_path: Path) -> None:
         JSONLinesSink(tmp_path / "pipe", existing="append").emit(EVENTS[0])
     with pytest.raises(ConfigError, match="append"):
         FileSink(tmp_path / "run.json", existing="append")
+
+
+def test_a_log_that_was_rotated_is_gone_on_with(tmp_path: Path) -> None:
+    """Others move the file away and make a new one, as logrotate does with `create`."""
+    sink = JSONLinesSink(tmp_path / "run.jsonl", existing="append")
+    written(sink)
+    (tmp_path / "run.jsonl").rename(tmp_path / "run.jsonl.1")
+    (tmp_path / "run.jsonl").touch()
+    written(sink)
+    assert [len(read_log(tmp_path / name).events) for name in ("run.jsonl", "run.jsonl.1")] == [len(EVENTS)] * 2
+    other = JSONLinesSink(tmp_path / "other.jsonl")
+    written(other)
+    (tmp_path / "run.jsonl").replace(tmp_path / "other.jsonl")
+    with pytest.raises(SecurityError, match="another file"):
+        other.emit(EVENTS[0])
+
+
+def test_a_file_for_each_run_is_not_remembered_for_ever(tmp_path: Path) -> None:
+    """A service may run for months."""
+    path = LogPath(tmp_path / "{run_id}.jsonl", "error")
+    for number in range(1_200):
+        os.close(path.open(str(number)))
+    with pytest.raises(FileExistsError):
+        path.open("0")
+    os.close(path.open("1199"))
 
 
 def test_runs_that_share_a_file_do_not_mix_their_lines(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from kairos_async.observe import (
     read_log,
     read_logs,
 )
+from kairos_async.observe.piles import Portion
+from kairos_async.observe.targets import Outcome, Target
 from tests.engine.tools import NO_RETRY, Events, flaky, raises, retrying, returns, run
 from tests.observe.sinks import AsyncHanging, AsyncKeeping, Hanging, Keeping, Raising, collecting
 
@@ -224,6 +227,19 @@ async def test_a_thread_that_hangs_is_not_joined_by_others() -> None:
             assert hanging.released.is_set()
 
 
+async def test_an_exception_of_a_sink_may_have_any_attributes() -> None:
+    """`missing` is ours if it is a number; an exception of somebody's own may mean something else by it."""
+
+    error = KeyError("config")
+    error.missing = ["config"]  # type: ignore[attr-defined]
+    other = Keeping()
+    steps = [Step("a", returns(1, after=0.01)), Step("b", returns(2), depends_on=["a"])]
+    result = await run(*steps, hooks=[RunLogger(sinks=[Raising(error, "begin"), other])])
+    assert (result.status, result.output) == ("complete", 2)
+    assert "Raising raised KeyError" in result.warnings[0]
+    assert len(other.events) == 6
+
+
 @pytest.mark.parametrize("when", ["begin", "step_start", "flush"])
 async def test_a_required_sink_that_cannot_log_fails_the_run(when: str) -> None:
     """Before the first step, if it cannot even begin; another sink's failure is a warning beside it."""
@@ -340,6 +356,72 @@ def test_two_event_loops_may_share_a_logger() -> None:
     assert keeping.most == 1
 
 
+def test_a_call_of_another_event_loop_is_waited_for() -> None:
+    """It has not been given up, so it does not hang: nothing is lost."""
+    under_way, go_on = threading.Event(), threading.Event()
+    kept: list[Event] = []
+
+    def sink(event: Event) -> None:
+        kept.append(event)
+        under_way.set()
+        assert go_on.wait(5)
+
+    async def let_go(ctx: StepContext) -> None:
+        await anyio.sleep(0.01)
+        go_on.set()
+
+    logger = RunLogger(sinks=[sink])
+    first = threading.Thread(target=Workflow("first", [Step("a", returns(1))], hooks=[logger]).run_sync)
+    first.start()
+    assert under_way.wait(5)
+    result = Workflow("second", [Step("a", let_go)], hooks=[logger]).run_sync()
+    first.join()
+    assert result.warnings == ()
+    assert len(kept) == 8
+
+
+def test_a_call_that_was_given_up_before_its_turn_is_not_made_later() -> None:
+    """What is said to be missing is missing; and a call that only waited is not one that hangs."""
+    under_way, go_on = threading.Event(), threading.Event()
+    kept: list[str] = []
+
+    def sink(event: Event) -> None:
+        kept.append(event.run_id)
+        under_way.set()
+        assert go_on.wait(5)
+
+    target = Target(sink)
+    facts = [Portion([LLMCall("r", 1, datetime.now(UTC), None, EventLevel.INFO, {}).facts], pack=False)]
+
+    async def emit(patience: float = 5.0) -> None:
+        with anyio.move_on_after(patience):
+            await target.emit(Outcome(), facts, 0)
+
+    first = threading.Thread(target=anyio.run, args=(emit,))
+    first.start()
+    assert under_way.wait(5)
+    anyio.run(emit, 0.05)
+    assert target.stuck == 0
+    go_on.set()
+    first.join()
+    anyio.run(emit)
+    assert len(kept) == 2
+
+
+async def test_a_sink_is_not_closed_under_a_run_that_began_meanwhile() -> None:
+    """On another event loop, between the end of what was the last run and the call that closes."""
+    keeping = Keeping()
+    target = Target(keeping)
+    target.join()
+    assert target.leave()
+    target.join()
+    await target.close(Outcome())
+    assert keeping.calls == []
+    target.leave()
+    await target.close(Outcome())
+    assert keeping.calls == ["close"]
+
+
 async def test_a_cancelled_run_is_logged_to_its_end(tmp_path: Path) -> None:
     """Its sinks have the final event when the cancellation goes on, even if one of them hangs."""
     hanging = AsyncHanging()
@@ -374,6 +456,7 @@ def test_a_logger_without_a_run_has_no_log() -> None:
 BAD: list[dict[str, Any]] = [
     {"verbosity": "loud"},
     {"sinks": [3]},
+    {"sinks": ConsoleSink()},
     {"sinks": [object()]},
     {"on_full": "explode"},
     {"queue_size": 0},
@@ -385,7 +468,6 @@ BAD: list[dict[str, Any]] = [
     {"sink_timeout": "5"},
     {"sensitive_keys": "api_key"},
     {"sensitive_keys": 3},
-    {"sinks": ConsoleSink()},
     {"sinks": [ConsoleSink]},
     {"sinks": ["run.jsonl"]},
 ]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import dev
-from kairos_async.pictures import StepRow, graph_svg
+from kairos_async.pictures import Portrait, StepRow, graph_svg, page
+from kairos_async.pictures.portrait import AttemptBar, ItemBar, Items
 from tests.pictures.browser import Browser, browser
 from tests.pictures.runs import troubled_run
 
@@ -106,6 +107,27 @@ def test_nothing_is_asked_for_and_nothing_is_said(opened: Browser, file: Path) -
     opened.evaluate("1")
     requests = [e["params"]["request"]["url"] for e in opened.events if e.get("method") == "Network.requestWillBeSent"]
     assert requests == [file.as_uri()]
+    assert said(opened) == []
+
+
+LONG = "one_long_word" * 30
+TRIED = [AttemptBar(1, "failure", 0.0, 1.0, LONG, LONG), AttemptBar(2, "success", 1.0, 1.0)]
+BAD = Items(9, {"failed_final": 1}, (), [1.0] * 9, [ItemBar(0, "failed_final", 0.0, 1.0, 1, LONG)])
+LOST = StepRow("next", "failed_final", [LONG], 2.0, 1.0, (), BAD, LONG)
+ODD = [StepRow(LONG, "completed", [], 0.0, 2.0, TRIED), LOST]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("rows", [[], ODD], ids=["no steps", "long words"])
+def test_odd_runs_fit_and_complain_of_nothing(width: int, rows: list[StepRow], opened: Browser, tmp_path: Path) -> None:
+    """A run in which no step began; names, errors and warnings that have no space where a line could end."""
+    path = tmp_path / "odd.html"
+    path.write_text(page(Portrait(LONG, LONG, "failed", 3.0, rows, LONG, [], [LONG])), "utf-8")
+    opened.events.clear()
+    opened.open(path, width)
+    opened.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    assert opened.evaluate(CLIPPED) == []
+    assert opened.evaluate("document.documentElement.scrollWidth") == width
     assert said(opened) == []
 
 

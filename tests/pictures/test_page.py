@@ -155,11 +155,6 @@ def test_many_steps_have_rows_and_no_graph() -> None:
     assert 'id="step-400"' in shown
 
 
-def test_a_run_of_nothing() -> None:
-    """A log may hold a run that never began a step."""
-    assert "0" in page(Portrait("w", "0" * 32, "interrupted", 0.0, []))
-
-
 def test_attributes_and_texts_are_escaped() -> None:
     """Only what `tag` made is markup; control characters do nothing."""
     made = tag("p", "<\"&'\x1b[31m\u202e", tag("b", "x"), title='"><script>')
