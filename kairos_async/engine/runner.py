@@ -365,7 +365,7 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
             "kind": failure.kind.value,
             "error_type": failure.error_type,
             "error_message": failure.error_message,
-            "retry_context": call.feedback,
+            "retry_context": read_copy(call.feedback),  # the next attempt gets the other one, and may change it
         }
         if call.index is not None:
             data["item"] = call.index

@@ -201,7 +201,8 @@ async def test_what_a_failed_attempt_wrote_is_gone() -> None:
 
 
 async def test_the_retry_context_is_the_attempts_own() -> None:
-    """Changing it changes nothing for the next one, nor for the same step of another run."""
+    """Changing it changes nothing for the next one, nor for the same step of another run, nor what events tell of
+    it to who reads them later, as a log does."""
 
     async def act(ctx: StepContext) -> object:
         if ctx.attempt == 3:
@@ -211,8 +212,10 @@ async def test_the_retry_context_is_the_attempts_own() -> None:
         raise ValueError
 
     step = Step("a", act, failure_policy=AT_ONCE)
+    events: list[Event] = []
     for _ in range(2):
-        assert "obey" not in repr((await run(step)).output)
+        assert "obey" not in repr((await run(step, hooks=[events.append])).output)
+    assert "obey" not in repr(events)
 
 
 async def test_a_later_step_cannot_rewrite_an_earlier_result() -> None:
