@@ -6,13 +6,14 @@ import base64
 import json
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 from kairos_async import (
     ConfigError,
@@ -29,6 +30,7 @@ from kairos_async import (
     WorkflowResult,
     WorkflowStatus,
 )
+from kairos_async.security import UntrustedText, untrusted
 from tests.clocks import run_virtual
 from tests.engine.tools import NO_RETRY, Events, output_of, retrying, returns, run
 
@@ -295,6 +297,48 @@ async def test_a_wrapped_secret_stays_wrapped() -> None:
     exported: Any = result.to_dict()
     assert exported["step_results"]["a"]["output"] == marked
     assert exported["output"] == marked
+
+
+class Login(BaseModel):
+    """What a client of a service may be given."""
+
+    user: str
+    token: SecretStr
+
+
+@dataclass
+class Page:
+    """What a client of the web may give."""
+
+    url: str
+    text: UntrustedText
+
+
+@pytest.mark.parametrize(
+    ("value", "lost"),
+    [
+        (Login(user="ada", token=SecretStr("Zq7-hidden-9xK")), "of which only stars would be left"),
+        ([SecretBytes(b"Zq7-hidden-9xK")], "of which only stars would be left"),
+        (untrusted("Zq7-hidden-9xK"), "whose mark would be lost"),
+        (Page("https://a.example", untrusted("Zq7-hidden-9xK")), "whose mark would be lost"),
+    ],
+)
+async def test_what_state_could_only_hold_without_its_mark_is_refused(value: object, lost: str) -> None:
+    """A step that got stars in place of a key, or untrusted text as a part of its prompt, would not know."""
+    for contract in (None, Any, dict[str, Any]):
+        step = Step("a", returns({"k": value}), output_contract=contract, failure_policy=NO_RETRY)
+        result = await run(step)
+        assert result.step_results["a"].status is StepStatus.FAILED_FINAL
+        assert contract or lost in str(result.error_message)
+        assert "hidden" not in repr(result.to_dict())
+    with pytest.raises(StateError, match=lost):
+        await run(Step("a", returns(1)), inputs={"k": value})
+
+
+async def test_stars_that_hide_nothing_are_text() -> None:
+    """As in what another service has masked."""
+    masked = Page("https://a.example", "****-****")  # type: ignore[arg-type]
+    assert output_of(await run(Step("a", returns(masked))), "a") == {"url": "https://a.example", "text": "****-****"}
 
 
 async def test_a_custom_handlers_output_is_asked_for_secrets_too() -> None:
