@@ -25,6 +25,7 @@ from kairos_async import (
     Step,
     StepComplete,
     StepContext,
+    StepSkip,
     StepStatus,
     Workflow,
     WorkflowResult,
@@ -32,7 +33,7 @@ from kairos_async import (
 )
 from kairos_async.security import UntrustedText, untrusted
 from tests.clocks import run_virtual
-from tests.engine.tools import NO_RETRY, Events, output_of, retrying, returns, run
+from tests.engine.tools import NO_RETRY, SKIPPING, Events, output_of, raises, replanning, retrying, returns, run
 
 KEYS: Final = ("api_key", "password", "dbPassword", "X-Auth-Token", "client_secret")
 Leak = Callable[[StepContext, str], object]
@@ -398,10 +399,36 @@ async def test_the_result_of_a_step_with_a_sensitive_name_comes_back_without_wha
 
 
 async def test_names_in_events_are_names_and_no_pairs() -> None:
-    """Two inputs are no header with its value."""
+    """Two inputs, or two steps, are no header with its value; nor are they in an export."""
     events: list[Event] = []
     await Workflow("w", [Step("a", returns(1))], hooks=[events.append]).run({"api_key": "x", "topic": "y"})
     assert events[0].data["inputs"] == ["api_key", "topic"]
+
+    pair = [Step("token", returns(1)), Step("notes", returns(1))]
+    skipped = Step("skipped", raises(ValueError), depends_on=["token", "notes"], failure_policy=SKIPPING)
+    await run(*pair, skipped, hooks=[events.append])
+    assert [e.data["needs"] for e in events if isinstance(e, StepSkip)] == [["token", "notes"]]
+    first = Step("api_key", raises(ValueError), failure_policy=replanning())
+    result = await run(first, Step("topic", returns(1), depends_on=["api_key"]), planner=lambda request: pair)
+    exported: Any = result.to_dict()
+    assert (exported["replans"][0]["removed"], exported["replans"][0]["added"]) == (
+        ["api_key", "topic"],
+        ["token", "notes"],
+    )
+    assert WorkflowResult.from_dict(exported).to_dict() == exported
+
+
+@pytest.mark.parametrize("value", [1234, "1234"])
+async def test_what_a_step_with_a_sensitive_name_returned_before_it_was_replaced_is_not_shown(value: Any) -> None:
+    """The items that a foreach had done when it failed are in the record of the re-plan."""
+
+    async def act(ctx: StepContext) -> object:
+        return value if ctx.index == 0 else 1 / 0
+
+    pins = Step("pin", act, foreach="users", failure_policy=replanning())
+    result = await run(pins, inputs={"users": [1, 2]}, planner=lambda request: [Step("other", returns(0))])
+    exported: Any = result.to_dict()
+    assert [item["output"] for item in exported["replans"][0]["failed"]["items"]] == ["[REDACTED]", None]
 
 
 async def test_a_step_whose_name_is_a_secret_is_named_by_no_event() -> None:
