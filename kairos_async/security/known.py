@@ -42,6 +42,13 @@ _PAYS: Final = 64
 1 KB in 0.8 us one by one, in 0.2 us together, and compiled in 50 us."""
 _FEW_FORMS: Final = 200
 """Up to here, a search for each form is faster than a look at each place of the text."""
+_SAME_EVERYWHERE: Final = Late(r"[A-Za-z0-9_.~-]+")
+"""What nobody has to escape, as most tokens are."""
+_LEFT_IN_URLS: Final = ("", "/", "!~*'()", ";,/?:@&=+$!~*'()#", "!#$%&'()*+,/:;=?@[]~", "!$%&()*+,/:;=?@[\\]^`{|}")
+"""Characters that are not encoded in a URL: by Python, by JavaScript for a part and for the whole, by HTTP clients, by
+browsers."""
+_IN_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_IN_ATTRIBUTES: Final = str.maketrans({'"': "&quot;", "'": "&#x27;"})
 _NOTHING: Final[dict[int, set[str]]] = {}
 _NONE: Final[frozenset[str]] = frozenset()
 """One for all: each empty set takes 200 bytes, of 10,000 for a small run under way."""
@@ -186,21 +193,27 @@ def _credentials_inside(value: str) -> list[str]:
 
 
 def _plain_forms(value: str) -> set[str]:
-    """Return the value as it is and as it stands in a JSON string, in a Python literal and in a URL.
+    """Return the value as it is and as it stands in a JSON string, in a Python literal, in HTML and in a URL.
 
     Each also as it stands in JSON, so that the JSON of some data can be searched in place of all texts in it.
     """
+    if _SAME_EVERYWHERE.pattern.fullmatch(value):
+        return {value}
     data = value.encode()
     forms = {
         value,
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
         repr(value)[1:-1],
-        quote(data, safe=""),
-        quote(data),
+        ascii(value)[1:-1],
+        repr(data)[2:-1],
+        value.translate(_IN_HTML),
+        value.translate(_IN_HTML | _IN_ATTRIBUTES),
         quote_plus(data),
+        *(quote(data, safe=left) for left in _LEFT_IN_URLS),
     }
     forms |= {_lower_escapes(form) for form in forms if "%" in form}
+    forms |= {form.replace("/", "\\/") for form in forms if "/" in form}  # as some encoders of JSON do
     return forms | {json.dumps(form, ensure_ascii=False)[1:-1] for form in forms}
 
 
