@@ -220,6 +220,17 @@ def test_many_secrets_in_many_texts_take_linear_time() -> None:
     assert time.process_time() - started < 2.0
 
 
+def test_values_that_are_parts_of_each_other_take_linear_time() -> None:
+    """A text in which each of them is at each place, and an encoded one."""
+    known = KnownSecrets()
+    for length in range(6, 406):
+        known.add("a" * length)
+    encoded = base64.b64encode(b"-" + b"a" * 50).decode()
+    started = time.process_time()
+    assert sorted(known.spans(f"- {'a' * 20_000} {encoded} -")) == [(2, 20_002), (20_003, 20_003 + len(encoded))]
+    assert time.process_time() - started < 1.0
+
+
 @given(SECRET, AROUND, st.sampled_from(sorted(PLACES)))
 def test_what_is_in_a_text_is_found_in_the_json_of_any_data_with_that_text(
     secret: str, around: str, place: str
