@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from kairos_async import (
     Event,
     KairosError,
+    RunLogger,
     ScopeError,
     StateError,
     Step,
@@ -22,7 +23,7 @@ from kairos_async import (
     StepContext,
     Workflow,
 )
-from tests.engine.tools import output_of, retrying, returns, run
+from tests.engine.tools import output_of, raises, retrying, returns, run
 
 MARKER = "FORBIDDEN-7731"
 AT_ONCE = retrying(2, delay=0.0)
@@ -262,6 +263,21 @@ async def test_what_leaves_a_run_is_a_copy() -> None:
     output["list"].append("forged")
     assert result.final_state == {"x": {"list": [1]}, "a": {"list": [1]}, "b": {"list": [1]}}
     assert "forged" not in repr(result.to_dict()["step_results"]["a"])  # type: ignore[index,call-overload]
+
+
+async def test_a_hook_that_changes_an_event_changes_nobody_elses() -> None:
+    """Neither for the next hook nor in a log: what it adds has not been redacted."""
+    seen: list[Event] = []
+
+    def adds(event: Event) -> None:
+        data: Any = event.data
+        data["added"] = MARKER
+
+    logger = RunLogger()
+    step = Step("a", raises(ValueError), failure_policy=AT_ONCE)
+    result = await run(step, hooks=[adds, seen.append, logger])
+    assert len(seen) == 6
+    assert MARKER not in repr([event.data for event in seen]) + repr(logger.get_log(result.run_id).to_dict())
 
 
 async def test_an_input_named_like_a_step_is_refused() -> None:
