@@ -305,7 +305,8 @@ class WorkflowResult:
     def __repr__(self) -> str:
         tally = self.step_results.tally()
         counts = ", ".join(f"{tally[status]} {status}" for status in StepStatus if tally[status])
-        return f"<WorkflowResult of {self.workflow!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
+        name = self._redactor.text(self.workflow)
+        return f"<WorkflowResult of {name!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
 
     @property
     def llm_calls(self) -> int:

@@ -20,6 +20,7 @@ from kairos_async import (
     Event,
     FailureAction,
     FailurePolicy,
+    RunLogger,
     Schema,
     StateError,
     Step,
@@ -31,6 +32,7 @@ from kairos_async import (
     WorkflowResult,
     WorkflowStatus,
 )
+from kairos_async.observe import StructlogSink
 from kairos_async.security import UntrustedText, untrusted
 from tests.clocks import run_virtual
 from tests.engine.tools import NO_RETRY, SKIPPING, Events, output_of, raises, replanning, retrying, returns, run
@@ -442,6 +444,16 @@ async def test_a_step_whose_name_is_a_secret_is_named_by_no_event() -> None:
             await workflow.run({"items": [1]})
             streamed = [event async for event in workflow.stream({"items": [1]})]
             assert {event.step_id for event in streamed + events} == {None, "[REDACTED]"}
+
+
+async def test_a_workflow_whose_name_is_a_secret_is_named_by_nothing() -> None:
+    """Neither to the lifespans of hooks, which name spans and lines after it, nor by its result."""
+    name = "nightly ghp_" + "aB3dE5gH7jK9mN1pQ3" * 2
+    with structlog.testing.capture_logs() as lines:
+        logger = RunLogger(sinks=[StructlogSink()])
+        result = await Workflow(name, [Step("a", returns(1))], hooks=[logger]).run()
+    assert {line["workflow"] for line in lines} == {"nightly [REDACTED]"}
+    assert "ghp_" not in f"{lines} {result!r} {result.to_dict()} {logger.get_log(result.run_id)!r}"
 
 
 def test_a_refused_export_keeps_nothing_of_it() -> None:
