@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from kairos_async import (
     ConfigError,
     Event,
+    Failure,
     FailureAction,
     FailurePolicy,
     RunLogger,
@@ -32,6 +33,7 @@ from kairos_async import (
     WorkflowResult,
     WorkflowStatus,
 )
+from kairos_async import validators as v
 from kairos_async.observe import StructlogSink
 from kairos_async.security import UntrustedText, untrusted
 from tests.clocks import run_virtual
@@ -355,6 +357,26 @@ async def test_a_custom_handlers_output_is_asked_for_secrets_too() -> None:
 
     result = await run(Step("a", act, failure_policy=policy), inputs={"api_key": "Zq7-hidden-9xK"})
     assert (result.output, "a" in result.final_state) == (None, False)
+
+
+async def test_a_handler_is_told_no_secret() -> None:
+    """The failure names the fields that broke a rule, and one of them is called like the secret; rules have words."""
+    seen: list[Failure] = []
+
+    async def handler(failure: Failure) -> FailureAction:
+        seen.append(failure)
+        return FailureAction.SKIP
+
+    async def act(ctx: StepContext) -> object:
+        return {"k": ctx.inputs["api_key"], ctx.inputs["api_key"]: 1}
+
+    contract = Schema({"k": str}, {"k": [v.custom(lambda value: f"no such key as {value}")]}, extra="ignore")
+    policy = FailurePolicy(on_validation_fail=FailureAction.CUSTOM, custom_handler=handler)
+    for checked in (dict[str, str], contract):
+        step = Step("a", act, output_contract=checked, failure_policy=policy)
+        await run(step, inputs={"api_key": "Zq7-hidden-9xK"})
+    assert [error.field for failure in seen for error in failure.errors] == ["[REDACTED]", "k"]
+    assert "hidden" not in repr(seen)
 
 
 async def test_exports_come_back_without_secrets() -> None:
