@@ -79,9 +79,9 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     what leaves the run shows it as `[REDACTED]`.
 
     Raises:
-        StateError: the value is not JSON (NaN, infinities, bytes, sets, cycles, other objects, keys that are no
-            strings, lone surrogates), is nested over 100 levels, or is larger than `limit`; or it is an object of which
-            a dump would lose a wrapped secret or the mark of untrusted text.
+        StateError: the value is not JSON (NaN, infinities, bytes, sets, iterators, cycles, other objects, keys that are
+            no strings, lone surrogates), is nested over 100 levels, or is larger than `limit`; or it is an object of
+            which a dump would lose a wrapped secret or the mark of untrusted text.
     """
     budget = [limit]
     try:

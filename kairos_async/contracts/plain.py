@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -172,7 +172,7 @@ class _Copier:
 
     def _other(self, value: object, depth: int) -> JSONValue:
         kind = type(value)
-        if not self.convert or issubclass(kind, _NEVER_DUMPED) or hasattr(kind, "__next__"):
+        if not self.convert or issubclass(kind, _NEVER_DUMPED):
             raise NotJSON("json", "a JSON value", value)
         try:
             dumped = dump_object(value)
@@ -202,11 +202,11 @@ def dump_object(value: object) -> object:
     """The JSON form of a Pydantic model, a dataclass, a date, an enum or whatever else Pydantic can dump.
 
     Raises:
-        ValueError: Pydantic cannot dump the object, or it contains itself; or it is a generator, which Pydantic would
+        ValueError: Pydantic cannot dump the object, or it contains itself; or it is an iterator, which Pydantic would
             read to its end, if it has one; or the dump would lose what it holds: a wrapped secret becomes stars, and
             untrusted text a text like any other. The message is the end of a sentence about its type.
     """
-    if isinstance(value, Generator):
+    if hasattr(type(value), "__next__"):
         raise ValueError("which cannot be written as JSON")
     try:
         dumped = to_jsonable_python(value)
