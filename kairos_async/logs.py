@@ -27,7 +27,7 @@ def bound_logger(facts: dict[str, Any], redactor: Redactor) -> Any:
         error = _logged_exception(plain.pop("exc_info", None))
         if error is not None:
             plain["exception"] = ": ".join(sanitize_exception(error, redactor))
-        return cast(dict[str, Any], redactor.redact(plain))
+        return redacted_event(plain, redactor)
 
     *before, last = config["processors"] or [redact]
     logger = structlog.wrap_logger(
@@ -37,6 +37,16 @@ def bound_logger(facts: dict[str, Any], redactor: Redactor) -> Any:
         context_class=config["context_class"],
     )
     return logger.bind(**facts)
+
+
+def redacted_event(event: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """The event redacted; the same object if there was nothing to redact.
+
+    Arguments that are still to be put into its text stay the tuple that `%` takes for several of them.
+    """
+    redacted = cast(dict[str, Any], redactor.redact(event))
+    arguments = redacted.get("positional_args")
+    return {**redacted, "positional_args": tuple(arguments)} if isinstance(arguments, list) else redacted
 
 
 def _logged_exception(exc_info: object) -> BaseException | None:

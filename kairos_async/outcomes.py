@@ -305,7 +305,8 @@ class WorkflowResult:
     def __repr__(self) -> str:
         tally = self.step_results.tally()
         counts = ", ".join(f"{tally[status]} {status}" for status in StepStatus if tally[status])
-        return f"<WorkflowResult of {self.workflow!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
+        name = self._redactor.text(self.workflow)
+        return f"<WorkflowResult of {name!r}: {self.status} in {self.duration_ms:.0f} ms; {counts}>"
 
     @property
     def llm_calls(self) -> int:
@@ -335,7 +336,7 @@ class WorkflowResult:
         """The whole result as JSON data, redacted, with a `schema_version`."""
         redact = self._redactor.redact
         exported = _adapter().dump_python(self, warnings=False)
-        records = exported.pop("step_results")
+        records, replans = exported.pop("step_results"), exported.pop("replans")
         whole = {"schema_version": SCHEMA_VERSION, **exported, "final_state": read_copy(self._state)}
         redacted = cast(dict[str, JSONValue], redact(whole))
         if self._output_step is not None:
@@ -345,7 +346,18 @@ class WorkflowResult:
         redacted["step_results"] = {
             shown: self._shown_step(name, record) for shown, (name, record) in zip(names, records.items(), strict=True)
         }
+        redacted["replans"] = [self._shown_replan(record) for record in replans]
         return redacted
+
+    def _shown_replan(self, record: dict[str, Any]) -> JSONValue:
+        """The record of a re-plan, redacted. Two names in a list are no header with its value."""
+        name = self._redactor.name
+        return {
+            "number": record["number"],
+            "failed": self._shown_step(record["failed"]["name"], record["failed"]),
+            "removed": [name(step) for step in record["removed"]],
+            "added": [name(step) for step in record["added"]],
+        }
 
     def _shown_step(self, name: str, record: dict[str, Any]) -> JSONValue:
         """The record of a step, redacted; what the step returned as under a key of its name."""

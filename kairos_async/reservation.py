@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final
@@ -14,6 +15,7 @@ import anyio.lowlevel
 
 from kairos_async.account import Amount, Claim, Lack, Ledger, Spender, refuse
 from kairos_async.budget import count, dollars
+from kairos_async.exceptions import BudgetExceeded
 
 _holding: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("kairos_async_llm_call", default=False)
 """Whether the caller is inside of a call that it holds: it must not wait for others to settle, it may be the last."""
@@ -40,7 +42,7 @@ class Reservation:
         "_lack",
         "_loop",
         "_priced",
-        "_spender",
+        "_refusal",
         "_thread",
         "_token",
         "account",
@@ -48,7 +50,8 @@ class Reservation:
     )
 
     def __init__(self, spender: Spender, amount: Amount, *, priced: bool) -> None:
-        self._spender = spender
+        # In a closure: an action holds this object, and no attribute of what it holds leads to its run.
+        self._refusal: Callable[[Lack], BudgetExceeded] = lambda lack: refuse(spender, lack)
         self.account = spender.account
         self.amount = amount
         self._priced = priced
@@ -75,7 +78,7 @@ class Reservation:
             _wake(served)
             await self._wait(self._granted)
         if self._lack is not None:
-            raise refuse(self._spender, self._lack)
+            raise self._refusal(self._lack)
         self._token = _holding.set(True)
         return self
 

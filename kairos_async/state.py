@@ -79,8 +79,9 @@ def store_copy(value: object, limit: int, subject: str) -> tuple[JSONValue, int]
     what leaves the run shows it as `[REDACTED]`.
 
     Raises:
-        StateError: the value is not JSON (NaN, infinities, bytes, sets, cycles, other objects, keys that are no
-            strings, lone surrogates), is nested over 100 levels, or is larger than `limit`.
+        StateError: the value is not JSON (NaN, infinities, bytes, sets, iterators, cycles, other objects, keys that are
+            no strings, lone surrogates), is nested over 100 levels, or is larger than `limit`; or it is an object of
+            which a dump would lose a wrapped secret or the mark of untrusted text.
     """
     budget = [limit]
     try:
@@ -213,8 +214,8 @@ def _as_builtin(value: object) -> object:
         raise _Refused(f"is of type {type(value).__name__}")
     try:
         return dump_object(value)
-    except ValueError:
-        raise _Refused(f"is of type {type(value).__name__}, which cannot be written as JSON") from None
+    except ValueError as error:
+        raise _Refused(f"is of type {type(value).__name__}, {error}") from None
 
 
 def key_size(key: object, subject: str) -> int:

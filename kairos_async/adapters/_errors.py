@@ -112,15 +112,7 @@ def _meaning(origin: Origin, status: int, words: frozenset[str]) -> tuple[type[M
 
 def _words(body: bytes) -> Iterator[str]:
     """The short strings of an error body under the keys that say what kind of error it is."""
-    try:
-        found: object = from_json(body)
-    except ValueError:
-        return
-    if isinstance(found, list) and len(found) == 1:  # Gemini wraps the errors of a stream
-        found = found[0]
-    error = found.get("error") if isinstance(found, dict) else None
-    if not isinstance(error, dict):
-        return
+    error = _error_in(body)
     details = error.get("details")
     entries = [error, *(details if isinstance(details, list) else [details])]
     for entry in entries[:20]:
@@ -128,6 +120,18 @@ def _words(body: bytes) -> Iterator[str]:
             word = entry.get(key) if isinstance(entry, dict) else None
             if isinstance(word, str):
                 yield word
+
+
+def _error_in(body: bytes) -> dict[str, Any]:
+    """What an error body says of the error; empty if it is none."""
+    try:
+        found: object = from_json(body)
+    except ValueError:
+        return {}
+    if isinstance(found, list) and found:  # Gemini wraps the errors of a stream
+        found = found[0]
+    error = found.get("error") if isinstance(found, dict) else None
+    return error if isinstance(error, dict) else {}
 
 
 def retry_after(headers: Mapping[str, str], body: bytes = b"") -> float | None:
@@ -174,12 +178,7 @@ def _retry_info(body: bytes) -> float | None:
     """`retryDelay` of the google.rpc.RetryInfo among an error's details, such as "30s"."""
     if b"RetryInfo" not in body:
         return None
-    try:
-        found = from_json(body)
-    except ValueError:
-        return None
-    error = (found[0] if isinstance(found, list) and found else found or {}).get("error")
-    details = error.get("details") if isinstance(error, dict) else None
+    details = _error_in(body).get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and str(detail.get("@type", "")).endswith("google.rpc.RetryInfo"):
             match = _DURATION.fullmatch(str(detail.get("retryDelay", "")))

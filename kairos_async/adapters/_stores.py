@@ -79,10 +79,11 @@ class MemoryCache:
 
 
 class SQLiteCache:
-    """Answers in a file, for all processes of this machine that open it. Only its owner may read it.
+    """Answers in a file, for all processes of this machine that open it.
 
     Args:
-        path: of the file; made if it is not there.
+        path: of the file; made if it is not there, and then for its owner alone to read. One that is there keeps its
+            permissions.
         entries: that are kept at most; the oldest go first.
         ttl: seconds that an answer is kept; None: no limit.
         clock: seconds since the epoch.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from kairos_async._types import JSONValue
+from kairos_async.security import UntrustedText
+from kairos_async.security.engine import as_json
+from kairos_async.security.plain import is_wrapped_secret, parts_of
 
 MAX_DEPTH: Final = 100
 """How many lists and objects may lie inside each other. A value that contains itself is over it, too."""
@@ -169,7 +172,7 @@ class _Copier:
 
     def _other(self, value: object, depth: int) -> JSONValue:
         kind = type(value)
-        if not self.convert or issubclass(kind, _NEVER_DUMPED) or hasattr(kind, "__next__"):
+        if not self.convert or issubclass(kind, _NEVER_DUMPED):
             raise NotJSON("json", "a JSON value", value)
         try:
             dumped = dump_object(value)
@@ -199,12 +202,40 @@ def dump_object(value: object) -> object:
     """The JSON form of a Pydantic model, a dataclass, a date, an enum or whatever else Pydantic can dump.
 
     Raises:
-        ValueError: Pydantic cannot dump the object, or it contains itself; or it is a generator, which Pydantic would
-            read to its end, if it has one.
+        ValueError: Pydantic cannot dump the object, or it contains itself; or it is an iterator, which Pydantic would
+            read to its end, if it has one; or the dump would lose what it holds: a wrapped secret becomes stars, and
+            untrusted text a text like any other. The message is the end of a sentence about its type.
     """
-    if isinstance(value, Generator):
-        raise ValueError("A generator is no value.")
+    if hasattr(type(value), "__next__"):
+        raise ValueError("which cannot be written as JSON")
     try:
-        return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise ValueError(f"{type(value).__name__} cannot be dumped: {type(error).__name__}") from None
+        dumped = to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError, RecursionError):
+        raise ValueError("which cannot be written as JSON") from None
+    if type(dumped) is not str or _STARS in dumped:
+        text = as_json(dumped)
+        if (_STARS.encode() in text or _FLAGS in text) and (lost := _lost(value)):
+            raise ValueError(lost)
+    return dumped
+
+
+_STARS: Final = "****"
+"""What is left of a `pydantic.SecretStr`."""
+_FLAGS: Final = b'"flags":['
+"""What is left of an `UntrustedText`, among others."""
+
+
+def _lost(value: object) -> str:
+    """What a dump of the value would lose, as the end of a sentence; empty if nothing."""
+    for part in parts_of(value):
+        if is_wrapped_secret(part):
+            return (
+                "which has a wrapped secret in it, of which only stars would be left. Give a pydantic.SecretStr by "
+                "itself or in a dict, or a str under a sensitive key"
+            )
+        if isinstance(part, UntrustedText):
+            return (
+                "which has untrusted text in it, whose mark would be lost. Give its .raw, and mark it again where a "
+                "prompt is made, with untrusted() or ask(fence=[...])"
+            )
+    return ""

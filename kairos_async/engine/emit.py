@@ -140,12 +140,13 @@ class Emitter:
 
     async def attach(self, stack: AsyncExitStack, workflow: str) -> None:
         """Enter the lifespans of the hooks; leaving the stack leaves them, whatever each of them does."""
+        shown = self._redactor.name(workflow)
         for position, hook in enumerate(self._hooks):
             # To ask isinstance() with a protocol takes 10 us each: a tenth of a small run.
             if (lasting := getattr(hook, "lifespan", None)) is None:
                 continue
             try:
-                lifespan = lasting(self._run_id, workflow)
+                lifespan = lasting(self._run_id, shown)
                 given = await lifespan.__aenter__()
             except Exception as error:
                 self._report_lifespan(position, error)

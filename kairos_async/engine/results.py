@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
@@ -93,10 +93,11 @@ def announce(run: RunRecord, result: StepResult, action: FailureAction | None = 
     elif result.status is StepStatus.CANCELLED:
         run.emit(StepCancel, result.name, EventLevel.WARN, {**data, "reason": result.reason})
     elif result.status is StepStatus.SKIPPED:
-        needs: list[JSONValue] = [*run.graph.all_needs.get(result.name, ())]
         tried = {**data, "error_type": result.error_type, "error_message": result.error_message}
-        facts = tried if result.attempts else {}
-        run.emit(StepSkip, result.name, EventLevel.WARN, {"reason": result.reason, "needs": needs, **facts})
+        facts = run.redactor.redact({"reason": result.reason, **(tried if result.attempts else {})})
+        # Each by itself: two names in a list are no header with its value.
+        needs: list[JSONValue] = [run.redactor.name(need) for need in run.graph.all_needs.get(result.name, ())]
+        run.emitter.say(StepSkip, result.name, EventLevel.WARN, {**cast(dict[str, JSONValue], facts), "needs": needs})
     else:
         error: dict[str, JSONValue] = {"error_type": result.error_type, "error_message": result.error_message}
         run.emit(StepFail, result.name, EventLevel.ERROR, {**data, **error, "action": action})

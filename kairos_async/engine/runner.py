@@ -234,7 +234,7 @@ def explain(
     item: int | None = None,
     errors: tuple[FieldError, ...] = (),
 ) -> Failure:
-    """The exception as data. `errors` are the broken rules, if the step's own contract found them."""
+    """The exception as data, redacted. `errors` are the broken rules, if the step's own contract found them."""
     if issubclass(type(error), ValidationError):
         kind = FailureKind.VALIDATION
     elif issubclass(type(error), StepTimeoutError) or _out_of_seconds(error):
@@ -243,6 +243,8 @@ def explain(
         kind = FailureKind.EXECUTION
     error_type, error_message = sanitize_exception(error, run.redactor)
     retryable = _attribute(error, "retryable") is not False if issubclass(type(error), KairosError) else True
+    clean = run.redactor.text
+    errors = tuple([replace(broken, field=clean(broken.field), message=clean(broken.message)) for broken in errors])
     return Failure(step, kind, error_type, error_message, attempt, item, errors, retryable)
 
 
@@ -365,7 +367,7 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
             "kind": failure.kind.value,
             "error_type": failure.error_type,
             "error_message": failure.error_message,
-            "retry_context": call.feedback,
+            "retry_context": read_copy(call.feedback),  # the next attempt gets the other one, and may change it
         }
         if call.index is not None:
             data["item"] = call.index

@@ -21,6 +21,7 @@ import structlog
 
 from kairos_async.context import StepContext, current_step, log_facts
 from kairos_async.events import Event
+from kairos_async.logs import redacted_event
 from kairos_async.security import Redactor, sanitize_exception
 
 EventDict: TypeAlias = MutableMapping[str, Any]
@@ -41,10 +42,8 @@ class RedactProcessor:
             event = _with_clean_exception(event, self._redactor)
         own = {key: event[key] for key in _STRUCTLOG_OWN if key in event}
         shown = {key: value for key, value in event.items() if key not in own} if own else event
-        redacted = self._redactor.redact(shown)
-        if redacted is shown:
-            return event
-        return {**cast(dict[str, Any], redacted), **own}
+        redacted = redacted_event(shown, self._redactor)
+        return event if redacted is shown else {**redacted, **own}
 
 
 def redact_processor(patterns: Sequence[str] = (), *, redactor: Redactor | None = None) -> RedactProcessor:

@@ -18,6 +18,8 @@ _CONTROL: Final = Late(
 _RESERVED: Final = Late(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]|conin\$|conout\$|clock\$)(?:\.|\Z)", re.IGNORECASE)
 _LONGEST_NAME: Final = 200
 """Characters. File systems allow 255 bytes; sinks add an ending of their own."""
+_LONGEST_PATH: Final = 4096
+"""Characters. No system takes more, and to look for links in a path of many parts takes the square of their number."""
 
 
 def sanitize_path(name: str, base_dir: str | os.PathLike[str] | None = None) -> str:
@@ -53,12 +55,12 @@ def path_inside(path: str | os.PathLike[str], base_dir: str | os.PathLike[str]) 
     `O_NOFOLLOW` and `O_EXCL`.
 
     Raises:
-        SecurityError: the path is empty or absolute, has a `..`, a drive, a NUL, another control character or an
-            invisible one, a name that Windows reserves or that ends in a dot or space, or leads out of `base_dir`
-            through a symbolic link.
+        SecurityError: the path is empty, absolute or longer than 4,096 characters, has a `..`, a drive, a NUL, another
+            control character or an invisible one, a name that Windows reserves or that ends in a dot or space, or
+            leads out of `base_dir` through a symbolic link.
     """
     text = os.fspath(path)
-    problem = _problem(text)
+    problem = _problem(text) if len(text) <= _LONGEST_PATH else "is longer than 4,096 characters"
     if problem:
         raise SecurityError(f"Path {text[:200]!r} {problem}. Use a plain relative path such as 'runs/today.jsonl'.")
     base = Path(base_dir).resolve()

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import itertools
 import pathlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -64,18 +65,22 @@ def as_plain(value: object) -> object:
 
 def strings_in(value: object) -> Iterator[str]:
     """Yield the strings inside a value, wrapped secrets unwrapped; at most 10,000. Never raises."""
+    return itertools.islice((part for part in parts_of(value) if type(part) is str), _MOST_STRINGS)
+
+
+def parts_of(value: object) -> Iterator[object]:
+    """Yield the value and all that is inside of it, wrapped secrets before what they hold. Never raises."""
     waiting: list[object] = [value]
     seen: set[int] = set()
     kept: list[object] = []  # so that no id is used twice
-    found = 0
-    while waiting and found < _MOST_STRINGS:
+    while waiting:
         part = waiting.pop()
-        if type(part) is str:
-            found += 1
+        if type(part) in (str, int, float, bool, type(None)):
             yield part
-        elif part is not None and type(part) not in (int, float, bool) and id(part) not in seen:
+        elif id(part) not in seen:
             seen.add(id(part))
             kept.append(part)
+            yield part
             waiting.extend(reversed(_parts(part)))
 
 

@@ -27,7 +27,8 @@ _INVISIBLE: Final = Late(f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ufe0e\\
 _LINE_ENDS: Final = Late("\r\n?|[\u0085\u2028\u2029]")
 _SPACES: Final = Late(r"[ \t]+")
 _DELIMITER: Final = Late(r"[0-9a-f]{16,64}")
-_LABEL: Final = Late(r"[\w .-]{1,60}")
+_LABEL: Final = Late(r"[\w .-]{1,200}")
+"""As long as a placeholder may be, which is the label of what it stands for."""
 
 
 class TextFlag(enum.StrEnum):
@@ -136,7 +137,7 @@ def fenced(text: UntrustedText, delimiter: str, *, label: str = "untrusted text"
             f"Delimiter {delimiter!r} is not one from untrusted_delimiter(): 16 to 64 hexadecimal digits."
         )
     if not _LABEL.pattern.fullmatch(label):
-        raise ConfigError(f"Label {label!r} is not 1 to 60 letters, digits, spaces, '.', '_' and '-'.")
+        raise ConfigError(f"Label {label!r} is not 1 to 200 letters, digits, spaces, '.', '_' and '-'.")
     shown = _INVISIBLE.pattern.sub("", _LINE_ENDS.pattern.sub("\n", text.raw))
     if delimiter in shown:
         raise SecurityError(

@@ -44,6 +44,7 @@ def deep(levels: int) -> object:
 NOT_JSON: dict[str, Callable[[], object]] = {
     "set": lambda: {1, 2},
     "endless generator": lambda: (number for number in itertools.count()),
+    "iterator, which could be endless": lambda: map(str, [1]),
     "nan": lambda: math.nan,
     "infinity": lambda: -math.inf,
     "bytes": lambda: b"raw",

@@ -295,3 +295,18 @@ async def test_any_list_of_processors_of_the_host_works(processors: list[str]) -
     assert len(kept) == 2
     assert "hidden" not in str(kept)
     assert "text [REDACTED]" in str(kept)
+
+
+async def test_a_logger_of_the_standard_library_takes_arguments(lines: Written) -> None:
+    """They are put into the text by a processor of the host's, and are redacted before that."""
+    structlog.configure(
+        processors=[structlog.stdlib.PositionalArgumentsFormatter(), structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+    async def act(ctx: StepContext) -> None:
+        ctx.log.info("%s has %s", "eve", ctx.inputs["api_key"].get_secret_value())
+
+    result = await run(Step("a", act), inputs={"api_key": SecretStr(SECRET)})
+    result.raise_for_status()
+    assert [line["event"] for line in lines.parsed()] == ["eve has [REDACTED]"]

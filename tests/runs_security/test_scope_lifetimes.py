@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from kairos_async import (
     Event,
     KairosError,
+    RunLogger,
     ScopeError,
     StateError,
     Step,
@@ -22,7 +23,7 @@ from kairos_async import (
     StepContext,
     Workflow,
 )
-from tests.engine.tools import output_of, retrying, returns, run
+from tests.engine.tools import output_of, raises, retrying, returns, run
 
 MARKER = "FORBIDDEN-7731"
 AT_ONCE = retrying(2, delay=0.0)
@@ -201,7 +202,8 @@ async def test_what_a_failed_attempt_wrote_is_gone() -> None:
 
 
 async def test_the_retry_context_is_the_attempts_own() -> None:
-    """Changing it changes nothing for the next one, nor for the same step of another run."""
+    """Changing it changes nothing for the next one, nor for the same step of another run, nor what events tell of
+    it to who reads them later, as a log does."""
 
     async def act(ctx: StepContext) -> object:
         if ctx.attempt == 3:
@@ -211,8 +213,10 @@ async def test_the_retry_context_is_the_attempts_own() -> None:
         raise ValueError
 
     step = Step("a", act, failure_policy=AT_ONCE)
+    events: list[Event] = []
     for _ in range(2):
-        assert "obey" not in repr((await run(step)).output)
+        assert "obey" not in repr((await run(step, hooks=[events.append])).output)
+    assert "obey" not in repr(events)
 
 
 async def test_a_later_step_cannot_rewrite_an_earlier_result() -> None:
@@ -259,6 +263,21 @@ async def test_what_leaves_a_run_is_a_copy() -> None:
     output["list"].append("forged")
     assert result.final_state == {"x": {"list": [1]}, "a": {"list": [1]}, "b": {"list": [1]}}
     assert "forged" not in repr(result.to_dict()["step_results"]["a"])  # type: ignore[index,call-overload]
+
+
+async def test_a_hook_that_changes_an_event_changes_nobody_elses() -> None:
+    """Neither for the next hook nor in a log: what it adds has not been redacted."""
+    seen: list[Event] = []
+
+    def adds(event: Event) -> None:
+        data: Any = event.data
+        data["added"] = MARKER
+
+    logger = RunLogger()
+    step = Step("a", raises(ValueError), failure_policy=AT_ONCE)
+    result = await run(step, hooks=[adds, seen.append, logger])
+    assert len(seen) == 6
+    assert MARKER not in repr([event.data for event in seen]) + repr(logger.get_log(result.run_id).to_dict())
 
 
 async def test_an_input_named_like_a_step_is_refused() -> None:

@@ -6,31 +6,38 @@ import base64
 import json
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr
 
 from kairos_async import (
     ConfigError,
     Event,
+    Failure,
     FailureAction,
     FailurePolicy,
+    RunLogger,
     Schema,
     StateError,
     Step,
     StepComplete,
     StepContext,
+    StepSkip,
     StepStatus,
     Workflow,
     WorkflowResult,
     WorkflowStatus,
 )
+from kairos_async import validators as v
+from kairos_async.observe import StructlogSink
+from kairos_async.security import UntrustedText, untrusted
 from tests.clocks import run_virtual
-from tests.engine.tools import NO_RETRY, Events, output_of, retrying, returns, run
+from tests.engine.tools import NO_RETRY, SKIPPING, Events, output_of, raises, replanning, retrying, returns, run
 
 KEYS: Final = ("api_key", "password", "dbPassword", "X-Auth-Token", "client_secret")
 Leak = Callable[[StepContext, str], object]
@@ -297,6 +304,48 @@ async def test_a_wrapped_secret_stays_wrapped() -> None:
     assert exported["output"] == marked
 
 
+class Login(BaseModel):
+    """What a client of a service may be given."""
+
+    user: str
+    token: SecretStr
+
+
+@dataclass
+class Page:
+    """What a client of the web may give."""
+
+    url: str
+    text: UntrustedText
+
+
+@pytest.mark.parametrize(
+    ("value", "lost"),
+    [
+        (Login(user="ada", token=SecretStr("Zq7-hidden-9xK")), "of which only stars would be left"),
+        ([SecretBytes(b"Zq7-hidden-9xK")], "of which only stars would be left"),
+        (untrusted("Zq7-hidden-9xK"), "whose mark would be lost"),
+        (Page("https://a.example", untrusted("Zq7-hidden-9xK")), "whose mark would be lost"),
+    ],
+)
+async def test_what_state_could_only_hold_without_its_mark_is_refused(value: object, lost: str) -> None:
+    """A step that got stars in place of a key, or untrusted text as a part of its prompt, would not know."""
+    for contract in (None, Any, dict[str, Any]):
+        step = Step("a", returns({"k": value}), output_contract=contract, failure_policy=NO_RETRY)
+        result = await run(step)
+        assert result.step_results["a"].status is StepStatus.FAILED_FINAL
+        assert contract or lost in str(result.error_message)
+        assert "hidden" not in repr(result.to_dict())
+    with pytest.raises(StateError, match=lost):
+        await run(Step("a", returns(1)), inputs={"k": value})
+
+
+async def test_stars_that_hide_nothing_are_text() -> None:
+    """As in what another service has masked."""
+    masked = Page("https://a.example", "****-****")  # type: ignore[arg-type]
+    assert output_of(await run(Step("a", returns(masked))), "a") == {"url": "https://a.example", "text": "****-****"}
+
+
 async def test_a_custom_handlers_output_is_asked_for_secrets_too() -> None:
     """A replacement is an output like others."""
     policy = FailurePolicy(
@@ -308,6 +357,26 @@ async def test_a_custom_handlers_output_is_asked_for_secrets_too() -> None:
 
     result = await run(Step("a", act, failure_policy=policy), inputs={"api_key": "Zq7-hidden-9xK"})
     assert (result.output, "a" in result.final_state) == (None, False)
+
+
+async def test_a_handler_is_told_no_secret() -> None:
+    """The failure names the fields that broke a rule, and one of them is called like the secret; rules have words."""
+    seen: list[Failure] = []
+
+    async def handler(failure: Failure) -> FailureAction:
+        seen.append(failure)
+        return FailureAction.SKIP
+
+    async def act(ctx: StepContext) -> object:
+        return {"k": ctx.inputs["api_key"], ctx.inputs["api_key"]: 1}
+
+    contract = Schema({"k": str}, {"k": [v.custom(lambda value: f"no such key as {value}")]}, extra="ignore")
+    policy = FailurePolicy(on_validation_fail=FailureAction.CUSTOM, custom_handler=handler)
+    for checked in (dict[str, str], contract):
+        step = Step("a", act, output_contract=checked, failure_policy=policy)
+        await run(step, inputs={"api_key": "Zq7-hidden-9xK"})
+    assert [error.field for failure in seen for error in failure.errors] == ["[REDACTED]", "k"]
+    assert "hidden" not in repr(seen)
 
 
 async def test_exports_come_back_without_secrets() -> None:
@@ -354,10 +423,36 @@ async def test_the_result_of_a_step_with_a_sensitive_name_comes_back_without_wha
 
 
 async def test_names_in_events_are_names_and_no_pairs() -> None:
-    """Two inputs are no header with its value."""
+    """Two inputs, or two steps, are no header with its value; nor are they in an export."""
     events: list[Event] = []
     await Workflow("w", [Step("a", returns(1))], hooks=[events.append]).run({"api_key": "x", "topic": "y"})
     assert events[0].data["inputs"] == ["api_key", "topic"]
+
+    pair = [Step("token", returns(1)), Step("notes", returns(1))]
+    skipped = Step("skipped", raises(ValueError), depends_on=["token", "notes"], failure_policy=SKIPPING)
+    await run(*pair, skipped, hooks=[events.append])
+    assert [e.data["needs"] for e in events if isinstance(e, StepSkip)] == [["token", "notes"]]
+    first = Step("api_key", raises(ValueError), failure_policy=replanning())
+    result = await run(first, Step("topic", returns(1), depends_on=["api_key"]), planner=lambda request: pair)
+    exported: Any = result.to_dict()
+    assert (exported["replans"][0]["removed"], exported["replans"][0]["added"]) == (
+        ["api_key", "topic"],
+        ["token", "notes"],
+    )
+    assert WorkflowResult.from_dict(exported).to_dict() == exported
+
+
+@pytest.mark.parametrize("value", [1234, "1234"])
+async def test_what_a_step_with_a_sensitive_name_returned_before_it_was_replaced_is_not_shown(value: Any) -> None:
+    """The items that a foreach had done when it failed are in the record of the re-plan."""
+
+    async def act(ctx: StepContext) -> object:
+        return value if ctx.index == 0 else 1 / 0
+
+    pins = Step("pin", act, foreach="users", failure_policy=replanning())
+    result = await run(pins, inputs={"users": [1, 2]}, planner=lambda request: [Step("other", returns(0))])
+    exported: Any = result.to_dict()
+    assert [item["output"] for item in exported["replans"][0]["failed"]["items"]] == ["[REDACTED]", None]
 
 
 async def test_a_step_whose_name_is_a_secret_is_named_by_no_event() -> None:
@@ -371,6 +466,16 @@ async def test_a_step_whose_name_is_a_secret_is_named_by_no_event() -> None:
             await workflow.run({"items": [1]})
             streamed = [event async for event in workflow.stream({"items": [1]})]
             assert {event.step_id for event in streamed + events} == {None, "[REDACTED]"}
+
+
+async def test_a_workflow_whose_name_is_a_secret_is_named_by_nothing() -> None:
+    """Neither to the lifespans of hooks, which name spans and lines after it, nor by its result."""
+    name = "nightly ghp_" + "aB3dE5gH7jK9mN1pQ3" * 2
+    with structlog.testing.capture_logs() as lines:
+        logger = RunLogger(sinks=[StructlogSink()])
+        result = await Workflow(name, [Step("a", returns(1))], hooks=[logger]).run()
+    assert {line["workflow"] for line in lines} == {"nightly [REDACTED]"}
+    assert "ghp_" not in f"{lines} {result!r} {result.to_dict()} {logger.get_log(result.run_id)!r}"
 
 
 def test_a_refused_export_keeps_nothing_of_it() -> None:

@@ -60,6 +60,7 @@ def test_plain_relative_paths_pass(path: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
+        ("x" + "/x" * 100_000, "is longer than 4,096 characters"),
         ("../x", r"has a '\.\.'"),
         ("a/../../x", r"has a '\.\.'"),
         ("a\\..\\x", r"has a '\.\.'"),

@@ -71,6 +71,14 @@ def test_what_structlog_passes_along_stays() -> None:
     assert event == {"event": "x", "password": "[REDACTED]", "_record": record}
 
 
+def test_arguments_of_a_text_are_put_in_after_redaction() -> None:
+    """structlog's logger for the standard library leaves them to a processor, which wants the tuple they came in."""
+    logger, written = logged(redact_processor(), structlog.stdlib.PositionalArgumentsFormatter())
+    logger = logger.bind(positional_args=("eve", "ghp_" + "aB3dE5gH7jK9mN1pQ3" * 2))
+    logger.info("%s has %s")
+    assert json.loads(written.getvalue()) == {"event": "eve has [REDACTED]"}
+
+
 def test_a_pattern_that_is_none_is_refused_at_once() -> None:
     """When the processor is made, not at the first line."""
     with pytest.raises(ConfigError):

@@ -125,6 +125,14 @@ def test_a_text_that_knows_the_delimiter_is_refused() -> None:
     fenced(untrusted("x"), untrusted_delimiter())
 
 
+def test_the_longest_placeholder_is_a_label() -> None:
+    """It is only found too long when a run has got there."""
+    name = "n" * 200
+    assert fenced(untrusted("x"), DELIMITER, label=name) == Template(f"{{{name}}}").render(
+        {name: untrusted("x")}, delimiter=DELIMITER
+    )
+
+
 @pytest.mark.parametrize(("delimiter", "label"), [("", "x"), ("zz" * 8, "x"), (DELIMITER, ""), (DELIMITER, "a\nb")])
 def test_delimiter_and_label_have_a_form(delimiter: str, label: str) -> None:
     """Otherwise they would be a way around the fence."""
