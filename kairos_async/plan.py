@@ -28,7 +28,8 @@ class Node:
 
     Attributes:
         index: position in the order of declaration.
-        leaves: keys of the output, if its contract lets no other pass, and no value that is a container.
+        leaves: keys of the output, if its contract lets no other pass, and no value that is a container; and once
+            `vetted`, only if no key is sensitive.
         needs: indices of the steps that must have ended before, sorted.
         bounded: whether the step as a whole has a limit of time or a budget.
         successors: indices of the steps that need this one, in the order of declaration.
@@ -68,6 +69,7 @@ class Node:
         "step",
         "successors",
         "timeout",
+        "vetted",
         "writes",
     )
 
@@ -107,6 +109,7 @@ class Node:
         self.remaining = 0.0
         self.start: dict[str, Any] | None = None
         self.shown: str | None = None
+        self.vetted = False
 
     def __repr__(self) -> str:
         return f"<Node {self.index} {self.name!r}>"

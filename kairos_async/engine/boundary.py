@@ -109,7 +109,9 @@ def accept(call: Call, output: Any) -> None:
     shows = run.emitter.outputs and call.index is None
     carries, shown = False, None
     # What a contract lets pass can rule out that there is anything to register: that saves 1.2 us of 12.
-    if node.leaves is None or not run.redactor.passes(output, node.name, node.leaves, shows=shows):
+    if not node.vetted:
+        _vet(call)
+    if node.leaves is None or not run.redactor.passes(output, node.leaves, shows=shows):
         carries, shown = run.redactor.take_in(output, node.name, shows=shows, data=data)
     elif shows:
         shown = output
@@ -120,6 +122,17 @@ def accept(call: Call, output: Any) -> None:
     if run.secrets.count and call.written is not None:
         call.written = {key: _guarded_write(call, key, value) for key, value in call.written.items()}
     call.output, call.shown, call.output_size = output, shown, size
+
+
+def _vet(call: Call) -> None:
+    """Forget the keys that the output's contract lets pass, if one of them is sensitive or the step's name is.
+
+    Noted with the step: to look at each output of 100,000 steps into a table of that many names took 1 us of 15.
+    """
+    node = call.node
+    if node.leaves is not None and not call.run.redactor.are_plain(node.name, node.leaves):
+        node.leaves = None
+    node.vetted = True
 
 
 def _json_of(value: JSONValue) -> bytes | None:

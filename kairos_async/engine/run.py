@@ -313,8 +313,7 @@ class Run(Dispatch):
 
     def _complete(self, call: Call) -> None:
         """Record a step that completed at its first attempt, as nearly all do."""
-        name = call.node.name
-        self.results.record_first_success(name, call.output, call.started, call.ended)
+        self.results.record_first_success(call.node.name, call.output, call.started, call.ended)
         if self.hooks:
             emitter = self.emitter
             if (tell := emitter.step_complete) is None:
@@ -326,7 +325,7 @@ class Run(Dispatch):
                 if emitter.outputs:
                     data["output"] = call.shown
                 tell(call.node.shown or emitter.name_of(call.node), INFO, data)
-        self._leave(name)
+        self._leave(call.node)
 
     async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:
         items = self.store.read(key, node.upstream)
@@ -377,11 +376,11 @@ class Run(Dispatch):
         self.results.record(result)
         if result.status is not StepStatus.COMPLETED:
             self.without_output.add(result.name)
-        self._leave(result.name)
+        self._leave(self.graph.nodes[self.graph.index[result.name]])
 
-    def _leave(self, name: str) -> None:
-        self.active.pop(name, None)
-        self.schedule.record(name)
+    def _leave(self, node: Node) -> None:
+        self.active.pop(node.name, None)
+        self.schedule.record(node)
         if self.shared:
             self.note_end()
 

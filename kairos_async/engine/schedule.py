@@ -96,15 +96,17 @@ class Schedule:
             self._serial_waiting.append(unit)
         return None
 
-    def record(self, name: str) -> None:
-        """The step of this name has ended, in whatever way: those that waited only for it become ready."""
-        if self._serial_holder == name:
+    def record(self, node: Node) -> None:
+        """The step has ended, in whatever way: those that waited only for it become ready."""
+        if self._serial_holder == node.name:
             self._serial_holder = None
             if self._serial_waiting:
                 self._enqueue_first(self._serial_waiting.pop(0))
+        if node.graph is not self.graph:  # it began before a re-plan
+            node = self.graph.nodes[self.graph.index[node.name]]
         self.unended -= 1
         missing, nodes = self._missing, self.graph.nodes
-        for successor in nodes[self.graph.index[name]].successors:
+        for successor in node.successors:
             missing[successor] -= 1
             if not missing[successor]:
                 self.push(nodes[successor])

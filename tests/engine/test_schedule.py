@@ -75,7 +75,7 @@ def test_each_step_is_handed_out_once_and_as_soon_as_it_may(
             break
         done = random.choice(running)
         model.ended.add(done)
-        schedule.record(done)
+        schedule.record(graph.nodes[graph.index[done]])
         if rebuild:
             schedule = Schedule(graph, ended=model.ended, begun=model.begun - model.ended)
     assert model.ended == {spec.name for spec in specs}
@@ -85,10 +85,11 @@ def test_first_come_first_served_and_by_declaration_among_equals() -> None:
     """Steps that become ready at one moment are in the order of declaration; later ones queue behind."""
     names = ["late", "c", "a", "b", "first"]
     needs = {"late": ["a"], "c": ["first"], "b": ["first"]}
-    schedule = Schedule(TaskGraph(Step(name, OK, depends_on=needs.get(name, [])) for name in names))
+    graph = TaskGraph(Step(name, OK, depends_on=needs.get(name, [])) for name in names)
+    schedule = Schedule(graph)
     assert take_all(schedule) == ["a", "first"]
-    schedule.record("first")
-    schedule.record("a")
+    schedule.record(graph.nodes[graph.index["first"]])
+    schedule.record(graph.nodes[graph.index["a"]])
     assert take_all(schedule) == ["c", "b", "late"]
 
 
@@ -122,9 +123,10 @@ def test_what_waits_can_be_taken_out_and_put_back_in_order(hints: bool) -> None:
 def test_a_serial_step_is_held_back_until_the_other_has_ended() -> None:
     """The one that waited longest goes next, before what became ready later."""
     steps = [Step(f"s{i}", OK, parallel=False) for i in range(3)]
-    schedule = Schedule(TaskGraph([*steps, Step("p", OK), Step("q", OK, depends_on=["s0"])]))
+    graph = TaskGraph([*steps, Step("p", OK), Step("q", OK, depends_on=["s0"])])
+    schedule = Schedule(graph)
     assert take_all(schedule) == ["s0", "p"]
-    schedule.record("s0")
+    schedule.record(graph.nodes[graph.index["s0"]])
     assert take_all(schedule) == ["s1", "q"]
-    schedule.record("s1")
+    schedule.record(graph.nodes[graph.index["s1"]])
     assert take_all(schedule) == ["s2"]
