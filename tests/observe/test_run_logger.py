@@ -335,11 +335,15 @@ def test_a_busy_run_lets_the_thread_of_a_sink_work(tmp_path: Path) -> None:
     async def turn(ctx: StepContext) -> None:
         await anyio.lowlevel.checkpoint()
 
+    def wakings(path: Path) -> int:
+        workflow = Workflow("w", chain, hooks=[RunLogger(sinks=[JSONLinesSink(path)])])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        assert workflow.run_sync().status == "complete"
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+
     chain = [Step(f"s{i}", turn, depends_on=[f"s{i - 1}"] if i else []) for i in range(5_000)]
-    workflow = Workflow("w", chain, hooks=[RunLogger(sinks=[JSONLinesSink(tmp_path / "run.jsonl")])])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
-    assert workflow.run_sync().status == "complete"
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before < 1_500
+    # Other work on the machine can hide how busy the run is. If each turn woke the thread, it would be 5,000 each time.
+    assert any(wakings(tmp_path / f"{attempt}.jsonl") < 1_500 for attempt in range(4))
 
 
 def test_two_event_loops_may_share_a_logger() -> None:
