@@ -24,7 +24,7 @@ _NO_STEPS: Final[tuple[str, ...]] = ()
 
 class Node:
     """A step in its graph, with all that a run asks of it worked out. What a run notes in it
-    (has_run, start, shown) is the same for all runs; all else is fixed once its graph is built.
+    (has_run, start, shown, leaves, vetted) is the same for all runs; all else is fixed once its graph is built.
 
     Attributes:
         index: position in the order of declaration.

@@ -127,7 +127,7 @@ def accept(call: Call, output: Any) -> None:
 def _vet(call: Call) -> None:
     """Forget the keys that the output's contract lets pass, if one of them is sensitive or the step's name is.
 
-    Noted with the step: to look at each output of 100,000 steps into a table of that many names took 1 us of 15.
+    Noted with the step. That, and `Schedule.record` by the node, saved 2.6 % of the instructions of a chain's step.
     """
     node = call.node
     if node.leaves is not None and not call.run.redactor.are_plain(node.name, node.leaves):

@@ -23,7 +23,7 @@ from kairos_async.observe.runlog import RunLog, Tally
 from kairos_async.security import Redactor
 
 _PORTION: Final = 500
-"""Events that come up before they are looked at, in 1 to 2 ms with two sinks; until then they are not packed, see
+"""Events that come up before they are looked at, in about 1 ms with two sinks; until then they are not packed, see
 `Portion`. With half as many, a run with two sinks takes up to a tenth longer."""
 _kind: Final[Callable[[Facts], type[Any]]] = itemgetter(0)
 _FEW: Final = 1_000
