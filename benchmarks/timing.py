@@ -104,4 +104,5 @@ def _ratios(times: list[float], bases: list[float]) -> dict[str, Any]:
 
 def measure_alone(workload: Workload, library: Library, rounds: int, patience: float = 60.0) -> dict[str, Any]:
     """Measure a workload on an event loop of its own."""
-    return asyncio.run(measure(workload, library, rounds, patience))
+    with asyncio.Runner(loop_factory=workload.new_loop) as runner:
+        return runner.run(measure(workload, library, rounds, patience))

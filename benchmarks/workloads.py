@@ -7,6 +7,7 @@ await; building is not timed. `kairos_async` itself is `benchmarks.ours`, the ot
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -67,7 +68,8 @@ class Workload:
     """One thing to time: a graph or, if there are items, a foreach; more than one of `runs` go together.
 
     `seconds` is what a body waits, and 0 gives the loop a turn. `target` is the largest ratio that is good enough: of
-    CPU time to that of the hand-written side, or, when `ideal` is given, of wall time to `ideal` seconds.
+    CPU time to that of the hand-written side, or, when `ideal` is given, of wall time to `ideal` seconds. `new_loop`
+    makes the event loop, if not asyncio.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Workload:
     seconds: float = 0.0
     ideal: float | None = None
     beside_peers: bool = True
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 
     @property
     def steps(self) -> int:
@@ -155,6 +158,10 @@ def workloads(scale: int = 1) -> Iterator[Workload]:
     yield Workload("foreach 1,000 at 100", 1.0, items=size, limit=100)
     yield Workload("1,000 runs of 3 steps", 2.5, chain(3), runs=size)
     waiting = Workload("1,000 x 50 ms at 100", 1.01, independent(size), limit=100 // scale, seconds=SLEEP)
-    yield replace(waiting, ideal=size * SLEEP / waiting.limit)
+    waiting = replace(waiting, ideal=size * SLEEP / waiting.limit)
+    yield waiting
+    if importlib.util.find_spec("uvloop"):
+        uvloop: Any = importlib.import_module("uvloop")
+        yield replace(waiting, name=f"{waiting.name}, uvloop", beside_peers=False, new_loop=uvloop.new_event_loop)
     yield Workload("fan-out 10,000", 3.5, fan_out(10 * size), beside_peers=False)
     yield Workload("foreach 10,000 at 100", 1.0, items=10 * size, limit=100, beside_peers=False)

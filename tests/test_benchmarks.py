@@ -66,6 +66,18 @@ def test_a_measurement_has_both_sides_of_every_round() -> None:
     assert found["ratio"]["least"] <= found["ratio"]["median"] <= found["ratio"]["most"]
 
 
+def test_a_workload_is_timed_on_the_event_loop_that_it_names() -> None:
+    """Both sides, the check before them and the loop alone."""
+    made: list[asyncio.AbstractEventLoop] = []
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        made.append(asyncio.new_event_loop())
+        return made[-1]
+
+    timing.measure_alone(Workload("tiny", 1.0, chain(3), new_loop=new_loop), ours, rounds=3)
+    assert [loop.is_closed() for loop in made] == [True]
+
+
 def test_instruction_counts_are_of_two_sides_in_two_sizes() -> None:
     """The process that is counted and the one that reads the counts go by the same list."""
     assert len(list(sides(["chain"]))) == 4

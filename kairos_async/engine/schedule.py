@@ -65,6 +65,8 @@ class Schedule:
         self._missing = graph.need_counts.copy()
         if ended or begun:
             self._go_on(ended, begun)
+        elif self._heap is None:
+            self._queue.extend(graph.roots)
         else:
             for node in graph.roots:
                 self.push(node)
