@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 from kairos_async.budget import Budget
 from kairos_async.exceptions import ConfigError
 from kairos_async.failure import FailureAction
-from kairos_async.plan import Node, TaskGraph
+from kairos_async.node import Node
+from kairos_async.plan import TaskGraph
 
 _BYTES_A_TOKEN: Final = 2
 """Natural languages and code take more of them for a token, in all tokenizers in use: a text is never taken for shorter

@@ -26,8 +26,9 @@ from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
 from kairos_async.flow import SOURCES, Label, SecretOutput, as_labels
 from kairos_async.limits import Limiter
+from kairos_async.node import Node
 from kairos_async.outcomes import StepStatus, WorkflowResult
-from kairos_async.plan import Node, TaskGraph, to_mermaid
+from kairos_async.plan import TaskGraph, to_mermaid
 from kairos_async.security import Redactor
 from kairos_async.state import DEFAULT_LIMITS, StateLimits
 from kairos_async.step import Step, explain_unknown_keywords

@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     "contracts": {"contracts", "validators"},
     "model": {
         *("account", "budget", "estimate", "reservation"),
-        *("step", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context", "logs"),
+        *("step", "node", "plan", "failure", "flow", "outcomes", "events", "state", "limits", "context", "logs"),
     },
     "engine": {"engine"},
     "facade": {"workflow", "_stream", ""},
@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
 """From the bottom up. A name is the first part of a module's path inside the package; "" is `kairos_async` itself."""
 
 ORDER = list(LAYERS)
-LATE_IMPORTS: frozenset[str] = frozenset({"outcomes", "plan", "workflow"})
+LATE_IMPORTS: frozenset[str] = frozenset({"outcomes", "node", "workflow"})
 """The modules that may import inside a function: pictures and proofs, which few processes need."""
 
 MAX_LINES = 60

@@ -15,8 +15,8 @@ from kairos_async.cli.locate import allowed_roots, locate
 from kairos_async.cli.streams import result_stream
 from kairos_async.cli.tree import tree_of
 from kairos_async.contracts import Contract, Proven, Refuted
+from kairos_async.node import Node
 from kairos_async.pictures import StepRow, graph_svg
-from kairos_async.plan import Node
 from kairos_async.security import terminal_text
 from kairos_async.workflow import EdgeProof, Workflow
 

@@ -22,8 +22,8 @@ from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.failure import Failure
 from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter
+from kairos_async.node import Node
 from kairos_async.outcomes import Attempt
-from kairos_async.plan import Node
 from kairos_async.security import KnownSecrets
 
 

@@ -16,7 +16,8 @@ from kairos_async.engine.schedule import Schedule, Unit
 from kairos_async.engine.slots import Resume, Slot
 from kairos_async.engine.tasks import Workers
 from kairos_async.limits import Limiter
-from kairos_async.plan import Node, TaskGraph
+from kairos_async.node import Node
+from kairos_async.plan import TaskGraph
 
 _STARTS_AT_ONCE: Final = 100
 """Workers that are started in one go, with their first steps 5 ms of the loop's time: 10,000 would be half a second."""

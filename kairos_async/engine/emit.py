@@ -24,7 +24,7 @@ from kairos_async.events import (
     ValidationStart,
     event_of,
 )
-from kairos_async.plan import Node
+from kairos_async.node import Node
 from kairos_async.security import Redactor, sanitize_exception
 
 Tell: TypeAlias = Callable[[str | None, EventLevel, dict[str, JSONValue]], object]

@@ -21,8 +21,8 @@ from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import INFO, EventLevel, ItemFail
 from kairos_async.exceptions import ScopeError, StateError
 from kairos_async.failure import Failure, FailureAction, FailureKind, ForeachPolicy
+from kairos_async.node import Node
 from kairos_async.outcomes import Attempt, AttemptStatus, ItemOutcome, ItemOutcomes, StepStatus
-from kairos_async.plan import Node
 
 _UNDER_WAY_PER_SLOT: Final = 16
 """Items of a foreach without a max_concurrency that may be under way for each slot. One that waits for a retry has no

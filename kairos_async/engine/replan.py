@@ -21,8 +21,9 @@ from kairos_async.engine.tasks import shake_off_requests
 from kairos_async.events import EventLevel, PlanReplaced
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import Failure
+from kairos_async.node import Node
 from kairos_async.outcomes import Replan, StepResult, StepStatus
-from kairos_async.plan import Node, TaskGraph
+from kairos_async.plan import TaskGraph
 from kairos_async.state import INPUTS
 from kairos_async.step import Step
 

@@ -48,8 +48,9 @@ from kairos_async.exceptions import BudgetExceeded, ConfigError, StateError, Ste
 from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.flow import SecretOutput
 from kairos_async.limits import Limiter
+from kairos_async.node import Node
 from kairos_async.outcomes import Replan, StepResult, StepResults, StepStatus, WorkflowResult, WorkflowStatus
-from kairos_async.plan import Node, TaskGraph
+from kairos_async.plan import TaskGraph
 from kairos_async.security import KnownSecrets, Redactor, sanitize_exception
 from kairos_async.state import StateLimits, StateStore
 

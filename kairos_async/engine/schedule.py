@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from kairos_async.plan import Node, TaskGraph
+from kairos_async.node import Node
+from kairos_async.plan import TaskGraph
 
 
 class Unit(Protocol):

@@ -11,7 +11,7 @@ from kairos_async.context import CURRENT
 from kairos_async.engine.schedule import Schedule
 from kairos_async.engine.tasks import Workers
 from kairos_async.limits import Limiter
-from kairos_async.plan import Node
+from kairos_async.node import Node
 
 
 class SlotSource(Protocol):

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kairos_async import ScopeError, StateError, StateStore, Step, StepContext, TaskGraph
 from kairos_async.account import Account
 from kairos_async.context import OPEN, Scope
-from kairos_async.plan import Node
+from kairos_async.node import Node
 from kairos_async.security import Redactor
 from kairos_async.state import read_copy, store_copy
 from tests.engine.tools import returns
