@@ -102,6 +102,29 @@ def test_an_edge_that_is_declared_twice_is_one_edge() -> None:
     assert (graph.needs("b"), len(graph)) == (("a",), 2)
 
 
+def test_needs_are_in_the_order_of_declaration() -> None:
+    """In whatever order a step names them, and however many there are."""
+    steps = [Step(f"s{i}", OK) for i in range(9)]
+    graph = TaskGraph([*steps, Step("end", OK, depends_on=["s8", "s0", "s3"])])
+    assert graph.needs("end") == ("s0", "s3", "s8")
+
+
+def test_a_reader_needs_the_writers_before_it_also_if_it_writes() -> None:
+    """The edge is there although a longer way leads from the one to the other."""
+    first, between = Step("first", OK, write_keys=["k"]), Step("between", OK, depends_on=["first"])
+    second = Step("second", OK, read_keys=["k"], write_keys=["k"], depends_on=["between"])
+    assert TaskGraph([first, between, second]).needs("second") == ("first", "between")
+
+
+def test_a_reader_between_two_writers_needs_only_the_one_before_it() -> None:
+    """Also where it is a declared read, and no edge that names a step, that orders the two."""
+    first = Step("first", OK, write_keys=["k", "z"], read_keys=[])
+    reader = Step("reader", OK, read_keys=["k"], write_keys=[])
+    second = Step("second", OK, write_keys=["k"], read_keys=["z"], depends_on=["reader"])
+    graph = TaskGraph([second, reader, first])
+    assert (graph.needs("reader"), graph.needs("second")) == (("first",), ("reader", "first"))
+
+
 def test_a_cycle_through_declared_reads_and_writes_is_found() -> None:
     """Each reads what the other writes: no order is possible, and the error is a PlanError."""
     a = Step("a", OK, read_keys=["y"], write_keys=["x"])

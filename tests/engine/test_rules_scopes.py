@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from kairos_async import KairosError, ScopeError, StateError, Step, StepContext
-from tests.engine.tools import NO_RETRY, Events, open_contexts, output_of, returns, run, statuses
+from tests.engine.tools import NO_RETRY, Events, open_contexts, output_of, retrying, returns, run, statuses
 
 READS: dict[str, Callable[[StepContext], object]] = {
     "inputs": lambda ctx: ctx.inputs["api_key"],
@@ -88,8 +88,8 @@ async def test_write_keys_are_the_only_keys_that_may_be_written() -> None:
             ctx.state.set("x", 2)
         return "done"
 
-    result = await run(Step("a", act, write_keys=["k"]))
-    assert result.final_state == {"k": 1, "a": "done"}
+    result = await run(Step("a", act, write_keys=["k"]), Step("b", returns("too"), write_keys=[]))
+    assert result.final_state == {"k": 1, "a": "done", "b": "too"}
 
 
 async def test_a_scope_violation_is_never_retried() -> None:
@@ -135,9 +135,10 @@ async def test_what_a_step_reads_is_a_copy() -> None:
     """Two reads give two objects; changing one changes nothing else."""
 
     async def act(ctx: StepContext) -> object:
-        first, second = ctx.inputs["data"], ctx.inputs["data"]
-        first["x"].append("broken")
-        first["y"] = "broken"
+        second = ctx.inputs["data"]
+        for first in (ctx.inputs["data"], ctx.inputs.get("data"), ctx.state.get("data")):
+            first["x"].append("broken")
+            first["y"] = "broken"
         own: dict[str, list[object]] = {"list": [1]}
         ctx.state.set("own", own)
         own["list"].append("broken")
@@ -284,10 +285,14 @@ async def test_the_log_of_a_context_is_bound_and_redacted() -> None:
 
         async def act(ctx: StepContext) -> None:
             ctx.log.info("calling", password="hunter2hunter2", value=3)
+            if ctx.attempt == 1 and ctx.index is None:
+                raise ValueError
 
-        await run(Step("a", act), Step("each", act, foreach="items", depends_on=["a"]), inputs={"items": [1]})
+        first = Step("a", act, failure_policy=retrying(1))
+        await run(first, Step("each", act, foreach="items", depends_on=["a"]), inputs={"items": [1]})
     assert [(line["event"], line["step"], line["attempt"], line.get("item")) for line in lines] == [
         ("calling", "a", 1, None),
+        ("calling", "a", 2, None),
         ("calling", "each", 1, 0),
     ]
     assert {(line["password"], line["value"]) for line in lines} == {("[REDACTED]", 3)}
