@@ -104,7 +104,7 @@ async def attempt(call: Call, number: int) -> bool:
                     output = node.output_contract.validate(output, node.output_subject)
             accept(call, output)
         if not _commit(call):
-            await _deliver_cancellation()
+            await deliver_cancellation()
     except BaseException as error:
         _note_failure(call, error, started)
         return False
@@ -131,8 +131,9 @@ def _commit(call: Call) -> bool:
     return True
 
 
-async def _deliver_cancellation() -> NoReturn:
-    """Let the cancellation that an action swallowed arrive here: some scope around is cancelled, or its time is up."""
+async def deliver_cancellation() -> NoReturn:
+    """Let the cancellation that an action swallowed, or made something else of, arrive here: some scope around is
+    cancelled, or its time is up."""
     await anyio.sleep_forever()
     raise AssertionError("sleep_forever() came back")
 
@@ -201,27 +202,28 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
     """Whether this is a cancellation delivered from outside, or something else that no step may keep.
 
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
-    GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs.
+    GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs. A group
+    of a cancellation and what a task beside made of it is for its receiver to forget: `deliver_cancellation` follows.
     """
     kind = type(error)  # not isinstance(), which asks the exception itself
     if issubclass(kind, KeyboardInterrupt):
         return True
     if issubclass(kind, GeneratorExit):
         return not run.workers.run_current_task()
-    cancelled = anyio.get_cancelled_exc_class()
     if issubclass(kind, BaseExceptionGroup):
-        return _holds(error, KeyboardInterrupt) or (_holds(error, cancelled) and cancel_pending())
-    return issubclass(kind, cancelled) and cancel_pending()
+        return _holds_interrupt(error)
+    return issubclass(kind, anyio.get_cancelled_exc_class()) and cancel_pending()
 
 
-def _holds(group: BaseException, kind: type[BaseException]) -> bool:
-    """Whether the group has such a member, at any depth. Its own `subgroup` recurses, and the user may replace it."""
+def _holds_interrupt(group: BaseException) -> bool:
+    """Whether the group has a KeyboardInterrupt, at any depth. Its own `subgroup` recurses, and the user may replace
+    it."""
     waiting = [group]
     while waiting:
         error = waiting.pop()
         if issubclass(type(error), BaseExceptionGroup):
             waiting += direct_members(cast(BaseExceptionGroup[BaseException], error))
-        elif issubclass(type(error), kind):
+        elif issubclass(type(error), KeyboardInterrupt):
             return True
     return False
 
@@ -282,7 +284,7 @@ async def _decide(call: Call) -> AttemptFailed:
     """
     failed, call.failed = call.failed, None
     if failed is None:
-        await _deliver_cancellation()
+        await deliver_cancellation()
     await shake_off_requests()  # before anything else is awaited
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
@@ -308,16 +310,21 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     handler = call.node.policy.custom_handler
     assert handler is not None
     call.slot.give_up()
+    bound = anyio.CancelScope(deadline=call.deadline)
     try:
-        with anyio.CancelScope(deadline=call.deadline) as bound:
+        with bound:
             answer = await call_user(call.run, handler, failure)
-        if bound.cancelled_caught:
+        if bound.cancel_called:
             return _out_of_time(call)
         if answer is FailureAction.CUSTOM:
             raise PolicyError("it returned CUSTOM, which would ask it again.")
     except BaseException as error:
         if was_cancelled(call.run, error):
             raise
+        if cancel_pending():
+            await deliver_cancellation()
+        if bound.cancel_called:
+            return _out_of_time(call)
         cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
         said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
         answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)

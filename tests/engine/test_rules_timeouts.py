@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kairos_async import (
+    Action,
     FailureAction,
     FailurePolicy,
     KairosError,
@@ -27,6 +28,8 @@ from tests.engine.tools import (
     Calls,
     Clocked,
     Events,
+    hides,
+    hides_beside,
     output_of,
     raises,
     retrying,
@@ -76,15 +79,9 @@ async def test_a_result_that_comes_after_the_deadline_is_a_timeout() -> None:
     assert (result.error_type, result.final_state) == ("StepTimeoutError", {})
 
 
-async def test_an_error_that_comes_after_the_deadline_is_a_timeout() -> None:
+@pytest.mark.parametrize("act", [hides, hides_beside])
+async def test_an_error_that_comes_after_the_deadline_is_a_timeout(act: Action) -> None:
     """Whatever the step made of its cancellation."""
-
-    async def act(ctx: StepContext) -> None:
-        try:
-            await anyio.sleep(100)
-        finally:
-            raise ValueError("hidden")
-
     result = await run(Step("a", act, timeout=1, failure_policy=NO_RETRY))
     assert result.error_type == "StepTimeoutError"
 
@@ -141,6 +138,14 @@ async def test_a_late_result_after_the_runs_deadline_does_not_count() -> None:
     assert (result.final_state, clocked.starts) == ({}, [])
 
 
+@pytest.mark.parametrize("limit", ["attempt", "step", "run"])
+async def test_a_result_that_comes_just_at_the_deadline_is_a_timeout(limit: str) -> None:
+    """Seconds are those in which a result counts."""
+    of: dict[str, Any] = {"attempt": {"timeout": 1}, "step": {"total_timeout": 1}, "run": {}}[limit]
+    result = await run(Step("a", returns(1, after=1), failure_policy=NO_RETRY, **of), timeout=1 if not of else None)
+    assert (result.error_type, result.final_state) == ("StepTimeoutError", {})
+
+
 @pytest.mark.real_time
 @pytest.mark.parametrize("limit", ["attempt", "step", "run"])
 async def test_a_result_that_comes_too_late_without_an_await_does_not_count(limit: str) -> None:
@@ -152,9 +157,15 @@ async def test_a_result_that_comes_too_late_without_an_await_does_not_count(limi
             pass
         return "late"
 
-    of = {"attempt": {"timeout": 0.02}, "step": {"total_timeout": 0.02}, "run": {}}[limit]
+    of: dict[str, Any] = {"attempt": {"timeout": 0.02}, "step": {"total_timeout": 0.02}, "run": {}}[limit]
     result = await run(Step("a", busy, failure_policy=NO_RETRY, **of), timeout=0.02 if limit == "run" else None)
     assert (result.error_type, result.final_state) == ("StepTimeoutError", {})
+
+
+async def test_the_timeout_of_a_run_replaces_the_workflows() -> None:
+    """Also by a longer one."""
+    result = await Workflow("w", [Step("a", returns(1, after=5))], timeout=1).run(timeout=10)
+    assert result.output == 1
 
 
 async def test_a_run_that_is_done_in_time_has_no_timeout() -> None:
