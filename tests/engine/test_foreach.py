@@ -124,11 +124,19 @@ async def test_ten_thousand_items_at_a_concurrency_of_a_hundred() -> None:
     assert items_of(result).exceptional == ()
 
 
-async def test_a_foreach_never_starves_other_ready_steps() -> None:
+async def test_items_start_in_their_order() -> None:
+    """And each waits for those before it to have had a place."""
+    clocked = Clocked()
+    await run(clocked.step("each", foreach="items", max_concurrency=2), inputs={"items": [0] * 5})
+    assert clocked.starts == [f"each[{index}]" for index in range(5)]
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+async def test_a_foreach_never_starves_other_ready_steps(at_once: int | None) -> None:
     """However long it is, another step waits for one round at most."""
     clocked = Clocked()
     await run(
-        clocked.step("each", 1, foreach="items"),
+        clocked.step("each", 1, foreach="items", max_concurrency=at_once),
         clocked.step("beside", 1),
         clocked.step("child", 1, depends_on=["beside"]),
         max_concurrency=2,

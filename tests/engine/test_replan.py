@@ -18,7 +18,7 @@ from kairos_async import (
     StepStatus,
     WorkflowStatus,
 )
-from tests.engine.tools import Clocked, Events, output_of, raises, replanning, returns, run, statuses
+from tests.engine.tools import SKIPPING, Clocked, Events, output_of, raises, replanning, returns, run, statuses
 
 REPLAN = replanning()
 
@@ -121,6 +121,16 @@ async def test_planned_steps_go_in_the_order_in_which_the_planner_names_them() -
         max_concurrency=1,
     )
     assert clocked.starts == ["z", "x", "y"]
+
+
+async def test_planned_steps_have_the_workflows_failure_policy() -> None:
+    """Unless they have one of their own."""
+    result = await run(
+        Step("a", raises(ValueError), failure_policy=REPLAN),
+        planner=lambda request: [Step("b", raises(ValueError))],
+        failure_policy=SKIPPING,
+    )
+    assert statuses(result) == {"b": "skipped"}
 
 
 def counting_planner(seen: list[int]) -> Callable[[ReplanRequest], list[Step]]:

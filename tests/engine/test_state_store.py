@@ -252,7 +252,12 @@ def test_nobody_comes_between_the_reading_and_the_writing_of_a_commit(use: Calla
     store = StateStore()
     store.commit("a", {"k": 1}, 8)
     done = threading.Event()
-    other = threading.Thread(target=lambda: (use(store), done.set()))
+
+    def want() -> None:
+        use(store)
+        done.set()
+
+    other = threading.Thread(target=want)
 
     def upstream(writer: str) -> bool:
         """Answer in the middle of the commit."""
