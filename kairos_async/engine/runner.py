@@ -321,8 +321,6 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     except BaseException as error:
         if was_cancelled(call.run, error):
             raise
-        if cancel_pending():
-            await deliver_cancellation()
         if bound.cancel_called:
             return _out_of_time(call)
         cause = explain(call.run, failure.step, error, failure.attempt, failure.item)

@@ -58,7 +58,11 @@ async def test_an_older_run_gets_the_next_slot_before_a_younger_one_goes_on(fore
     first = Step("a", flaky(1), failure_policy=retrying(1, delay=2.5))
     old = Workflow("old", [first, clocked.step("b", 1, depends_on=["a"])], max_concurrency=limiter)
     items = Step("items", returns([*range(10)]))
-    many = [items, clocked.step("y", 1, foreach="items")] if foreach else [clocked.step(f"y{i}", 1) for i in range(10)]
+    many = (
+        [items, clocked.step("y", 1, foreach="items", max_concurrency=1)]
+        if foreach
+        else [clocked.step(f"y{i}", 1) for i in range(10)]
+    )
     await together(old, Workflow("young", many, max_concurrency=limiter))
     assert clocked.started["b"] == pytest.approx(3, abs=1e-3)
     assert clocked.started["y[3]" if foreach else "y3"] == pytest.approx(4, abs=1e-3)

@@ -116,7 +116,8 @@ async def test_planned_steps_go_in_the_order_in_which_the_planner_names_them() -
     """When slots are scarce, as in any plan."""
     clocked = Clocked()
     await run(
-        Step("a", raises(ValueError), failure_policy=REPLAN),
+        Step("done", returns(1)),
+        Step("bad", raises(ValueError), depends_on=["done"], failure_policy=REPLAN),
         planner=lambda request: [clocked.step(name) for name in "zxy"],
         max_concurrency=1,
     )

@@ -175,8 +175,12 @@ async def test_a_first_attempt_that_succeeded_is_an_attempt() -> None:
 
 
 async def test_a_result_does_not_change_when_what_it_gives_is_changed() -> None:
-    """`to_dict` and `final_state` are new each time."""
+    """`to_dict` and `final_state` are new each time, and `output` shares nothing with them."""
     result = await run(Step("a", returns({"list": [1]})))
+    other = await run(Step("a", returns({"list": [1]})))
+    output: Any = other.output
+    output["list"].append(0)
+    assert (other.final_state, output_of(other, "a")) == ({"a": {"list": [1]}}, {"list": [1]})
     state: Any = result.final_state
     state["a"]["list"].append(2)
     exported: Any = result.to_dict()
