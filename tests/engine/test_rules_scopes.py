@@ -11,7 +11,7 @@ import anyio
 import pytest
 import structlog
 
-from kairos_async import KairosError, ScopeError, StateError, Step, StepContext
+from kairos_async import KairosError, PlanError, ScopeError, StateError, Step, StepContext, Workflow
 from tests.engine.tools import NO_RETRY, Events, open_contexts, output_of, retrying, returns, run, statuses
 
 READS: dict[str, Callable[[StepContext], object]] = {
@@ -36,6 +36,12 @@ async def test_an_unauthorized_read_is_a_state_error(how: str, declared: list[st
     assert "Unauthorized read: key 'api_key' is not in the declared read_keys" in str(failed.error_message)
     assert "step 'a'" in str(failed.error_message)
     assert (failed.error_type, len(failed.attempts)) == ("ScopeError", 1)
+
+
+def test_a_foreach_over_a_key_that_read_keys_leave_out_is_a_plan_error() -> None:
+    """It would be a read that nobody declared."""
+    with pytest.raises(PlanError, match="step 'a' has foreach='items', which its read_keys leave out"):
+        Workflow("w", [Step("a", returns(1), foreach="items", read_keys=["other"])])
 
 
 async def test_a_key_outside_read_keys_is_not_there() -> None:
