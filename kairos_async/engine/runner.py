@@ -104,7 +104,7 @@ async def attempt(call: Call, number: int) -> bool:
                     output = node.output_contract.validate(output, node.output_subject)
             accept(call, output)
         if not _commit(call):
-            await deliver_cancellation()
+            await _deliver_cancellation()
     except BaseException as error:
         _note_failure(call, error, started)
         return False
@@ -131,7 +131,7 @@ def _commit(call: Call) -> bool:
     return True
 
 
-async def deliver_cancellation() -> NoReturn:
+async def _deliver_cancellation() -> NoReturn:
     """Let the cancellation that an action swallowed, or made something else of, arrive here: some scope around is
     cancelled, or its time is up."""
     await anyio.sleep_forever()
@@ -175,7 +175,7 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
     call.failed = None
     call.ended = call.run.now()
     duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
-    delivered = was_cancelled(call.run, error)
+    delivered = _was_cancelled(call.run, error)
     if delivered or call.run.stopping or cancel_pending():
         call.attempts += (Attempt(number, AttemptStatus.CANCELLED, duration_ms, started_ms=started_ms),)
         if delivered:
@@ -198,12 +198,12 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
     call.failed = AttemptFailed(failure, call.node.policy.action_for(failure.kind), _retry_after(error))
 
 
-def was_cancelled(run: RunServices, error: BaseException) -> bool:
+def _was_cancelled(run: RunServices, error: BaseException) -> bool:
     """Whether this is a cancellation delivered from outside, or something else that no step may keep.
 
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
     GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs. A group
-    of a cancellation and what a task beside made of it is for its receiver to forget: `deliver_cancellation` follows.
+    of a cancellation and of what a task beside made of it is none, and nothing to keep either.
     """
     kind = type(error)  # not isinstance(), which asks the exception itself
     if issubclass(kind, KeyboardInterrupt):
@@ -213,6 +213,15 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
     if issubclass(kind, BaseExceptionGroup):
         return _holds_interrupt(error)
     return issubclass(kind, anyio.get_cancelled_exc_class()) and cancel_pending()
+
+
+async def let_cancellation_through(run: RunServices, error: BaseException) -> None:
+    """Raise the error if it is a cancellation from outside, or that cancellation if the error is what a function of the
+    user's made of it."""
+    if _was_cancelled(run, error):
+        raise error
+    if cancel_pending():
+        await _deliver_cancellation()
 
 
 def _holds_interrupt(group: BaseException) -> bool:
@@ -284,7 +293,7 @@ async def _decide(call: Call) -> AttemptFailed:
     """
     failed, call.failed = call.failed, None
     if failed is None:
-        await deliver_cancellation()
+        await _deliver_cancellation()
     await shake_off_requests()  # before anything else is awaited
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
@@ -319,8 +328,7 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         if answer is FailureAction.CUSTOM:
             raise PolicyError("it returned CUSTOM, which would ask it again.")
     except BaseException as error:
-        if was_cancelled(call.run, error):
-            raise
+        await let_cancellation_through(call.run, error)
         if bound.cancel_called:
             return _out_of_time(call)
         cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
@@ -406,6 +414,7 @@ async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
         accept(call, output)
         if call.index is None:
             run.commit(node, call.output, call.output_size, None)
-    except Exception as error:
+    except BaseException as error:
+        await let_cancellation_through(run, error)
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
     return None

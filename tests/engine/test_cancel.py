@@ -21,7 +21,9 @@ from kairos_async import (
     StepContext,
     Workflow,
     WorkflowResult,
+    all_of,
 )
+from kairos_async import validators as v
 from tests.clocks import BACKENDS, run_virtual
 from tests.engine.stepping import NEVER, Steps, jump, stepwise
 from tests.engine.tools import (
@@ -35,6 +37,7 @@ from tests.engine.tools import (
     raises,
     replanning,
     retrying,
+    returns,
     statuses,
 )
 
@@ -377,12 +380,16 @@ async def test_a_handler_or_planner_under_way_is_cancelled_too(what: str) -> Non
 
 
 @pytest.mark.parametrize("hide", [hides, hides_beside])
-@pytest.mark.parametrize("what", ["handler", "planner"])
-async def test_what_a_handler_or_planner_makes_of_its_cancellation_is_nobodys(
+@pytest.mark.parametrize("what", ["handler", "planner", "rule"])
+async def test_what_a_handler_a_planner_or_a_rule_makes_of_its_cancellation_is_nobodys(
     what: str, hide: Callable[[object], Any]
 ) -> None:
-    """The run says why it ended, and that is its timeout."""
-    custom = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=hide)
-    step = Step("a", raises(ValueError), failure_policy=custom if what == "handler" else replanning())
+    """The run says why it ended, and that is its timeout. The rule is one on a handler's replacement output."""
+    handlers: dict[str, Any] = {"handler": hide, "rule": returns("instead")}
+    policy = replanning()
+    if what in handlers:
+        policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handlers[what])
+    contract = all_of(str, v.rule(hide)) if what == "rule" else None
+    step = Step("a", raises(ValueError), failure_policy=policy, output_contract=contract)
     result = await Workflow("w", [step], planner=hide).run(timeout=1)
     assert (result.error_type, statuses(result)) == ("StepTimeoutError", {"a": "cancelled"})
