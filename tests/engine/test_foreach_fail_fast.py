@@ -17,6 +17,7 @@ from tests.engine.tools import (
     hides,
     hides_beside,
     open_contexts,
+    replanning,
     retrying,
     returns,
     run,
@@ -85,6 +86,24 @@ async def test_fail_fast_what_an_item_makes_of_its_cancellation_is_nobodys(hide:
     result = await run(step, inputs={"items": [0, 1]})
     assert result.error_message == "the first"
     assert [item.status for item in items_of(result)] == ["failed_final", "cancelled"]
+
+
+async def test_fail_fast_leaves_workers_that_are_fit_for_items_of_another_foreach() -> None:
+    """Those that it stopped go on with what waits."""
+
+    async def planner(request: object) -> list[Step]:
+        return [Step("planned", returns("ran"))]
+
+    bad = [{"takes": 1, "failures": 9}, {"takes": 50}, {"takes": 50}]
+    result = await run(
+        Step("fast", follows, foreach="bad", foreach_policy=FAST, failure_policy=replanning()),
+        Step("other", follows, foreach="good"),
+        planner=planner,
+        inputs={"bad": bad, "good": [{"takes": 1}] * 9},
+        max_concurrency=5,
+        within=100,
+    )
+    assert statuses(result) == {"other": "completed", "planned": "completed"}
 
 
 async def test_fail_fast_an_item_that_swallows_its_cancellation_stops_nothing_else() -> None:
