@@ -146,6 +146,13 @@ def test_two_problems_of_one_step_are_both_told() -> None:
     assert caught.value.subject == "Workflow 'w'"
 
 
+def test_a_problem_of_many_steps_is_told_for_each() -> None:
+    """Also where they stand beside each other and name the same."""
+    with pytest.raises(PlanError) as caught:
+        TaskGraph([Step(name, OK, depends_on=["missing"]) for name in "abc"])
+    assert [problem.split()[1] for problem in caught.value.problems] == ["'a'", "'b'", "'c'"]
+
+
 def test_mermaid_shows_steps_edges_and_foreach() -> None:
     """As text that a README can hold."""
     workflow = Workflow("w", [Step("get", OK), Step("each", OK, foreach="get"), Step("end", OK, depends_on=["each"])])
