@@ -75,6 +75,17 @@ async def test_a_lifespan_that_raises_is_a_warning(point: str) -> None:
         assert "/srv" not in result.warnings[0]
 
 
+async def test_a_hook_that_raises_in_its_call_and_in_its_lifespan_is_reported_once() -> None:
+    """It is one broken hook."""
+
+    class Broken(Watcher):
+        def __call__(self, event: Event) -> None:
+            raise OSError("No space left on device")
+
+    result = await run(Step("a", returns(1)), hooks=[Broken(fails="leave")])
+    assert len(result.warnings) == 1
+
+
 async def test_a_required_hook_that_cannot_start_fails_the_run_before_any_step() -> None:
     """Nothing ran, every step says why, and there is one final event."""
     events = Events()
