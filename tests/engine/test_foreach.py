@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kairos_async import (
     FailurePolicy,
     ForeachPolicy,
+    PlanError,
     StateLimits,
     Step,
     StepContext,
@@ -257,6 +258,24 @@ async def test_a_foreach_over_the_foreach_before_it() -> None:
         inputs={"items": [1, 2, 3]},
     )
     assert result.output == [8, 16, 24]
+
+
+async def test_a_foreach_over_a_key_that_a_step_before_it_may_write() -> None:
+    """Declared or not; if nobody before it may, the run does not begin."""
+
+    async def writes(ctx: StepContext) -> None:
+        ctx.state.set("found", [1, 2])
+
+    async def item(ctx: StepContext) -> object:
+        return ctx.item
+
+    each = Step("each", item, foreach="found", depends_on=["last"])
+    last = Step("last", returns(None), write_keys=[], depends_on=["first"])
+    for declared in (None, ["found"]):
+        result = await run(Step("first", writes, write_keys=declared), last, each)
+        assert result.output == [1, 2]
+    with pytest.raises(PlanError, match="step 'each' has foreach='found', which is no step, no input and no key"):
+        await run(Step("first", writes, write_keys=[]), last, each)
 
 
 PLAN = st.fixed_dictionaries(

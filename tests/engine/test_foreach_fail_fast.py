@@ -72,7 +72,13 @@ async def test_fail_fast_while_other_items_wait_for_a_retry(action: FailureActio
     assert statuses(result) == expected
 
 
-@pytest.mark.parametrize("hide", [hides, hides_beside])
+async def swallows(ctx: object) -> None:
+    """Return all the same, late."""
+    with contextlib.suppress(BaseException):
+        await anyio.sleep(100)
+
+
+@pytest.mark.parametrize("hide", [hides, hides_beside, swallows])
 async def test_fail_fast_what_an_item_makes_of_its_cancellation_is_nobodys(hide: Any) -> None:
     """It was cancelled, and the failure is that of the item that failed."""
 

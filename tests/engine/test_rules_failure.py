@@ -191,6 +191,15 @@ async def test_errors_that_cannot_get_better_are_never_retried(error: KairosErro
     assert statuses(await run(Step("a", raises(error), failure_policy=skipping))) == {"a": "skipped"}
 
 
+async def test_only_errors_of_this_library_say_of_themselves_that_they_cannot_get_better() -> None:
+    """What others mean by an attribute of that name is theirs."""
+
+    class Foreign(Exception):
+        retryable = False
+
+    assert tries(await run(Step("a", raises(Foreign), failure_policy=retrying(2)))) == 3
+
+
 async def cancelled_inside(ctx: StepContext) -> None:
     """Await something that was cancelled by somebody else, while the step itself is not."""
     task = asyncio.create_task(asyncio.sleep(10))
