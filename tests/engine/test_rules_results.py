@@ -18,6 +18,7 @@ from kairos_async import (
     ForeachPolicy,
     Step,
     StepContext,
+    Workflow,
     WorkflowResult,
     WorkflowStatus,
 )
@@ -211,6 +212,13 @@ async def test_a_result_does_not_change_when_what_it_gives_is_changed() -> None:
     exported["step_results"]["a"]["output"]["list"].append(3)
     assert result.final_state == {"a": {"list": [1]}}
     assert result.output == {"list": [1]}
+
+
+async def test_the_secret_of_one_run_is_an_ordinary_value_of_another() -> None:
+    """Runs of one workflow share nothing."""
+    workflow = Workflow("w", [Step("a", returns("done"))])
+    await workflow.run({"api_key": "plainvalue-of-one"})
+    assert (await workflow.run({"note": "plainvalue-of-one"})).final_state["note"] == "plainvalue-of-one"
 
 
 async def test_a_result_outlives_its_run_and_can_be_read_anywhere() -> None:
