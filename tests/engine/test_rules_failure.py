@@ -99,6 +99,22 @@ async def test_abort_ends_the_run_and_keeps_what_is_finished() -> None:
     events.check()
 
 
+async def test_abort_lets_nothing_start_that_was_about_to() -> None:
+    """Not even what has a task already, which only has not had its turn."""
+    seen: list[str] = []
+
+    async def bad(ctx: StepContext) -> None:
+        seen.append("failed")
+        raise ValueError
+
+    async def act(ctx: StepContext) -> None:
+        seen.append("began")
+
+    steps = [Step(f"s{i}", act) for i in range(9)]
+    await run(*steps[:4], Step("bad", bad, failure_policy=NO_RETRY), *steps[4:])
+    assert "began" not in seen[seen.index("failed") :]
+
+
 async def test_abort_takes_nothing_from_a_step_that_swallows_its_cancellation() -> None:
     """What it returns after that comes too late."""
 
