@@ -463,12 +463,13 @@ def _write(context: StepContext, key: str, value: object) -> None:
     copied, size = store_copy(value, limits.value_bytes, f"Step {grant.name!r}, write to {key!r}")
     _scope(context)
     size += key_size(key, f"Step {grant.name!r}:")
-    scope.size += size - sizes.get(key, 0)
+    total = scope.size + size - sizes.get(key, 0)
+    if total > limits.total_bytes:
+        raise StateError(f"Step {grant.name!r} writes more than the {limits.total_bytes} bytes that a run may store.")
+    scope.size = total
     sizes[key] = size
     written[key] = copied
     scope.run.redactor.register_sensitive_parts(copied, key)
-    if scope.size > limits.total_bytes:
-        raise StateError(f"Step {grant.name!r} writes more than the {limits.total_bytes} bytes that a run may store.")
 
 
 def _check_key(grant: Grant, key: object) -> None:

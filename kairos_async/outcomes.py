@@ -150,8 +150,8 @@ class ItemOutcomes(Sequence[ItemOutcome]):
     @classmethod
     def from_items(cls, items: Sequence[ItemOutcome]) -> ItemOutcomes:
         """The same outcomes, from objects, in the order of their indices."""
-        starts = [math.nan if i.started_ms is None else i.started_ms for i in items]
-        return cls([i.output for i in items], starts, [i.duration_ms for i in items], dict(enumerate(items)))
+        nothing_clean = [math.nan] * len(items)  # each is kept as the object that it is
+        return cls(nothing_clean, nothing_clean, nothing_clean, dict(enumerate(items)))
 
     @property
     def exceptional(self) -> tuple[ItemOutcome, ...]:

@@ -168,6 +168,15 @@ def fan_out(size: int) -> list[Step]:
     return [Step("root", one), *(Step(f"s{i}", one, depends_on=["root"]) for i in range(size - 1))]
 
 
+def test_whether_a_step_is_upstream_is_sought_between_the_two_alone() -> None:
+    """Of two chains beside each other, not down to their beginnings."""
+    steps = [Step(f"s{i}", one, depends_on=[f"s{i - 2}"] if i > 1 else []) for i in range(2_000)]
+    graph = Workflow("two chains", steps).graph
+    with counted_lines() as counted:
+        assert not graph.reaches(1_990, 1_999)
+    assert counted[0] < 100
+
+
 @pytest.mark.parametrize("graph", [chain, broken_chain, fan_out])
 async def test_the_work_for_one_step_does_not_grow_with_the_graph(graph: Callable[[int], list[Step]]) -> None:
     """Lines executed to build and to run a graph, per step: the same for 1,000 steps and for five times as many."""

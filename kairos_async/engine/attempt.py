@@ -40,15 +40,16 @@ async def call_in_time(call: Call, context: StepContext) -> Any:
     deadline = call.deadline if timeout is None else min(call.deadline, run.now() + timeout)
     late = False
     output: Any = None
-    with anyio.CancelScope(deadline=deadline) as bound:
-        try:
+    bound = anyio.CancelScope(deadline=deadline)
+    try:
+        with bound:
             output = await call_action(call, context, deadline)
-        except (StepTimeoutError, BudgetExceeded):
+    except (StepTimeoutError, BudgetExceeded):
+        raise
+    except Exception:  # outside of the scope, which takes its cancellation out of a group
+        if not bound.cancel_called:
             raise
-        except Exception:
-            if not bound.cancel_called:
-                raise
-            late = True
+        late = True
     if late or bound.cancelled_caught or run.now() >= deadline:
         raise _timeout(call, context, deadline, abandoned=False)
     return output

@@ -187,7 +187,9 @@ class Emitter:
         def enter(ctx: StepContext) -> None:
             try:
                 prepare(ctx)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 self._report(position, error)
 
         return enter

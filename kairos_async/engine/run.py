@@ -389,7 +389,6 @@ class Run(Dispatch):
         """End the run: cancel what is running; what has not run is skipped."""
         if self.failure is None:
             self.failure = failure
-            self.stopping = True
             self.workers.cancel()
 
     def adopt(self, graph: TaskGraph, record: Replan) -> None:

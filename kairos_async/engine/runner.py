@@ -132,7 +132,8 @@ def _commit(call: Call) -> bool:
 
 
 async def _deliver_cancellation() -> NoReturn:
-    """Let the cancellation that an action swallowed arrive here: some scope around is cancelled, or its time is up."""
+    """Let the cancellation that an action swallowed, or made something else of, arrive here: some scope around is
+    cancelled, or its time is up."""
     await anyio.sleep_forever()
     raise AssertionError("sleep_forever() came back")
 
@@ -174,7 +175,7 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
     call.failed = None
     call.ended = call.run.now()
     duration_ms, started_ms = (call.ended - started) * 1000, (started - call.run.started) * 1000
-    delivered = was_cancelled(call.run, error)
+    delivered = _was_cancelled(call.run, error)
     if delivered or call.run.stopping or cancel_pending():
         call.attempts += (Attempt(number, AttemptStatus.CANCELLED, duration_ms, started_ms=started_ms),)
         if delivered:
@@ -197,31 +198,41 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
     call.failed = AttemptFailed(failure, call.node.policy.action_for(failure.kind), _retry_after(error))
 
 
-def was_cancelled(run: RunServices, error: BaseException) -> bool:
+def _was_cancelled(run: RunServices, error: BaseException) -> bool:
     """Whether this is a cancellation delivered from outside, or something else that no step may keep.
 
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
-    GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs.
+    GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs. A group
+    of a cancellation and of what a task beside made of it is none, and nothing to keep either.
     """
     kind = type(error)  # not isinstance(), which asks the exception itself
     if issubclass(kind, KeyboardInterrupt):
         return True
     if issubclass(kind, GeneratorExit):
         return not run.workers.run_current_task()
-    cancelled = anyio.get_cancelled_exc_class()
     if issubclass(kind, BaseExceptionGroup):
-        return _holds(error, KeyboardInterrupt) or (_holds(error, cancelled) and cancel_pending())
-    return issubclass(kind, cancelled) and cancel_pending()
+        return _holds_interrupt(error)
+    return issubclass(kind, anyio.get_cancelled_exc_class()) and cancel_pending()
 
 
-def _holds(group: BaseException, kind: type[BaseException]) -> bool:
-    """Whether the group has such a member, at any depth. Its own `subgroup` recurses, and the user may replace it."""
+async def let_cancellation_through(run: RunServices, error: BaseException) -> None:
+    """Raise the error if it is a cancellation from outside, or that cancellation if the error is what a function of the
+    user's made of it."""
+    if _was_cancelled(run, error):
+        raise error
+    if cancel_pending():
+        await _deliver_cancellation()
+
+
+def _holds_interrupt(group: BaseException) -> bool:
+    """Whether the group has a KeyboardInterrupt, at any depth. Its own `subgroup` recurses, and the user may replace
+    it."""
     waiting = [group]
     while waiting:
         error = waiting.pop()
         if issubclass(type(error), BaseExceptionGroup):
             waiting += direct_members(cast(BaseExceptionGroup[BaseException], error))
-        elif issubclass(type(error), kind):
+        elif issubclass(type(error), KeyboardInterrupt):
             return True
     return False
 
@@ -308,16 +319,18 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     handler = call.node.policy.custom_handler
     assert handler is not None
     call.slot.give_up()
+    bound = anyio.CancelScope(deadline=call.deadline)
     try:
-        with anyio.CancelScope(deadline=call.deadline) as bound:
+        with bound:
             answer = await call_user(call.run, handler, failure)
-        if bound.cancelled_caught:
+        if bound.cancel_called:
             return _out_of_time(call)
         if answer is FailureAction.CUSTOM:
             raise PolicyError("it returned CUSTOM, which would ask it again.")
     except BaseException as error:
-        if was_cancelled(call.run, error):
-            raise
+        await let_cancellation_through(call.run, error)
+        if bound.cancel_called:
+            return _out_of_time(call)
         cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
         said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
         answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)
@@ -401,6 +414,7 @@ async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
         accept(call, output)
         if call.index is None:
             run.commit(node, call.output, call.output_size, None)
-    except Exception as error:
+    except BaseException as error:
+        await let_cancellation_through(run, error)
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
     return None

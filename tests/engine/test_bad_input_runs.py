@@ -134,7 +134,7 @@ async def test_a_foreach_over_something_else_than_a_list_is_an_outcome(value: ob
     assert output_of_items(result.final_state) == value
     message = str(result.step_results["each"].error_message)
     assert "Step 'each' has foreach='items'" in message
-    assert "needs a list" in message
+    assert f"a value of type {type(value).__name__}; it needs a list" in message
 
 
 def output_of_items(state: dict[str, Any]) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -21,10 +21,25 @@ from kairos_async import (
     StepContext,
     Workflow,
     WorkflowResult,
+    all_of,
 )
+from kairos_async import validators as v
 from tests.clocks import BACKENDS, run_virtual
 from tests.engine.stepping import NEVER, Steps, jump, stepwise
-from tests.engine.tools import NO_RETRY, Clocked, Events, open_contexts, others, raises, retrying
+from tests.engine.tools import (
+    NO_RETRY,
+    Clocked,
+    Events,
+    hides,
+    hides_beside,
+    open_contexts,
+    others,
+    raises,
+    replanning,
+    retrying,
+    returns,
+    statuses,
+)
 
 RUN_TIMEOUT = 1e6
 
@@ -241,16 +256,16 @@ async def test_a_run_waits_for_the_cleanup_of_its_steps(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "timeout", "abort"])
-async def test_a_step_that_turns_its_cancellation_into_an_error_is_not_retried(how: str) -> None:
-    """The run is ending; there is nothing to recover."""
+@pytest.mark.parametrize("hide", [hides, hides_beside])
+async def test_a_step_that_turns_its_cancellation_into_an_error_is_not_retried(
+    how: str, hide: Callable[[object], Awaitable[None]]
+) -> None:
+    """The run is ending; there is nothing to recover, and nothing of it comes out of the run."""
     calls: list[int] = []
 
     async def act(ctx: StepContext) -> None:
         calls.append(ctx.attempt)
-        try:
-            await anyio.sleep(100)
-        except BaseException:
-            raise ValueError("hidden") from None
+        await hide(ctx)
 
     policy = retrying(3, delay=0)
     bad = Step("bad", raises(ValueError, after=1), failure_policy=NO_RETRY)
@@ -362,3 +377,19 @@ async def test_a_handler_or_planner_under_way_is_cancelled_too(what: str) -> Non
         await workflow.run()
     assert (ended, anyio.current_time(), limiter.in_use) == ([what], 1, 0)
     assert events.check().data["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("hide", [hides, hides_beside])
+@pytest.mark.parametrize("what", ["handler", "planner", "rule"])
+async def test_what_a_handler_a_planner_or_a_rule_makes_of_its_cancellation_is_nobodys(
+    what: str, hide: Callable[[object], Any]
+) -> None:
+    """The run says why it ended, and that is its timeout. The rule is one on a handler's replacement output."""
+    handlers: dict[str, Any] = {"handler": hide, "rule": returns("instead")}
+    policy = replanning()
+    if what in handlers:
+        policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handlers[what])
+    contract = all_of(str, v.rule(hide)) if what == "rule" else None
+    step = Step("a", raises(ValueError), failure_policy=policy, output_contract=contract)
+    result = await Workflow("w", [step], planner=hide).run(timeout=1)
+    assert (result.error_type, statuses(result)) == ("StepTimeoutError", {"a": "cancelled"})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kairos_async import (
     FailurePolicy,
     ForeachPolicy,
+    PlanError,
     StateLimits,
     Step,
     StepContext,
@@ -124,11 +125,19 @@ async def test_ten_thousand_items_at_a_concurrency_of_a_hundred() -> None:
     assert items_of(result).exceptional == ()
 
 
-async def test_a_foreach_never_starves_other_ready_steps() -> None:
+async def test_items_start_in_their_order() -> None:
+    """And each waits for those before it to have had a place."""
+    clocked = Clocked()
+    await run(clocked.step("each", foreach="items", max_concurrency=2), inputs={"items": [0] * 5})
+    assert clocked.starts == [f"each[{index}]" for index in range(5)]
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+async def test_a_foreach_never_starves_other_ready_steps(at_once: int | None) -> None:
     """However long it is, another step waits for one round at most."""
     clocked = Clocked()
     await run(
-        clocked.step("each", 1, foreach="items"),
+        clocked.step("each", 1, foreach="items", max_concurrency=at_once),
         clocked.step("beside", 1),
         clocked.step("child", 1, depends_on=["beside"]),
         max_concurrency=2,
@@ -249,6 +258,24 @@ async def test_a_foreach_over_the_foreach_before_it() -> None:
         inputs={"items": [1, 2, 3]},
     )
     assert result.output == [8, 16, 24]
+
+
+async def test_a_foreach_over_a_key_that_a_step_before_it_may_write() -> None:
+    """Declared or not; if nobody before it may, the run does not begin."""
+
+    async def writes(ctx: StepContext) -> None:
+        ctx.state.set("found", [1, 2])
+
+    async def item(ctx: StepContext) -> object:
+        return ctx.item
+
+    each = Step("each", item, foreach="found", depends_on=["last"])
+    last = Step("last", returns(None), write_keys=[], depends_on=["first"])
+    for declared in (None, ["found"]):
+        result = await run(Step("first", writes, write_keys=declared), last, each)
+        assert result.output == [1, 2]
+    with pytest.raises(PlanError, match="step 'each' has foreach='found', which is no step, no input and no key"):
+        await run(Step("first", writes, write_keys=[]), last, each)
 
 
 PLAN = st.fixed_dictionaries(

@@ -75,6 +75,17 @@ async def test_a_lifespan_that_raises_is_a_warning(point: str) -> None:
         assert "/srv" not in result.warnings[0]
 
 
+async def test_a_hook_that_raises_in_its_call_and_in_its_lifespan_is_reported_once() -> None:
+    """It is one broken hook."""
+
+    class Broken(Watcher):
+        def __call__(self, event: Event) -> None:
+            raise OSError("No space left on device")
+
+    result = await run(Step("a", returns(1)), hooks=[Broken(fails="leave")])
+    assert len(result.warnings) == 1
+
+
 async def test_a_required_hook_that_cannot_start_fails_the_run_before_any_step() -> None:
     """Nothing ran, every step says why, and there is one final event."""
     events = Events()
@@ -115,8 +126,8 @@ async def test_a_lifespan_that_cannot_be_made_is_a_warning_too() -> None:
 class Preparer:
     """A hook that sets a context variable for each attempt."""
 
-    def __init__(self, fails: bool = False) -> None:
-        self.fails = fails
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
 
     def __call__(self, event: Event) -> None:
         """Take the event."""
@@ -124,8 +135,8 @@ class Preparer:
     def enter_attempt(self, ctx: StepContext) -> None:
         """Say which attempt this is."""
         seen_by_action.set(f"{ctx.step_id} {ctx.index} {ctx.attempt}")
-        if self.fails:
-            raise LookupError("no span")
+        if self.error is not None:
+            raise self.error
 
 
 async def look(ctx: StepContext) -> str:
@@ -166,13 +177,14 @@ async def retried(ctx: StepContext) -> str:
     return seen_by_action.get()
 
 
-async def test_a_hook_that_cannot_prepare_an_attempt_is_reported_once() -> None:
+@pytest.mark.parametrize("error", [LookupError("no span"), SystemExit("no span")], ids=repr)
+async def test_a_hook_that_cannot_prepare_an_attempt_is_reported_once(error: BaseException) -> None:
     """The action runs all the same."""
     result = await run(
-        Step("a", look), Step("b", look, depends_on=["a"]), hooks=[Preparer(fails=True)], failure_policy=NO_RETRY
+        Step("a", look), Step("b", look, depends_on=["a"]), hooks=[Preparer(error)], failure_policy=NO_RETRY
     )
     assert result.status == "complete"
-    assert result.warnings == ("hook Preparer raised LookupError: no span",)
+    assert result.warnings == (f"hook Preparer raised {type(error).__name__}: no span",)
 
 
 @pytest.mark.real_time

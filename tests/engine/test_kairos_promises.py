@@ -134,10 +134,15 @@ async def test_attempts_are_kept_after_an_abort() -> None:
     result = await run(
         Step("done", returns(1)),
         Step("running", returns(1, after=100)),
+        Step("each", returns(1, after=1.5), foreach="items", max_concurrency=1),
         Step("bad", raises(ValueError("no")), depends_on=["done"], failure_policy=retrying(2)),
+        inputs={"items": [0, 1, 2]},
     )
     numbers = {name: [a.attempt_number for a in done.attempts] for name, done in result.step_results.items()}
-    assert numbers == {"done": [1], "running": [1], "bad": [1, 2, 3]}
+    assert numbers == {"done": [1], "running": [1], "each": [], "bad": [1, 2, 3]}
+    items = result.step_results["each"].items
+    assert items is not None
+    assert [item.status for item in items] == ["completed", "cancelled", "skipped"]
     assert {a.error_message for a in result.step_results["bad"].attempts} == {"no"}
     assert [a.status for a in result.step_results["running"].attempts] == ["cancelled"]
 

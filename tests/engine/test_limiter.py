@@ -51,15 +51,21 @@ async def test_the_oldest_run_is_served_first() -> None:
     assert "".join(name[0] for name, _ in starts) == "aaaabbbbcccc"
 
 
-async def test_an_older_run_gets_the_next_slot_before_a_younger_one_goes_on() -> None:
+@pytest.mark.parametrize("foreach", [None, "items"])
+async def test_an_older_run_gets_the_next_slot_before_a_younger_one_goes_on(foreach: str | None) -> None:
     """Even if the younger has all slots and more to do when the older's next step becomes ready."""
     clocked, limiter = Clocked(), Limiter(1)
     first = Step("a", flaky(1), failure_policy=retrying(1, delay=2.5))
     old = Workflow("old", [first, clocked.step("b", 1, depends_on=["a"])], max_concurrency=limiter)
-    young = Workflow("young", [clocked.step(f"y{i}", 1) for i in range(10)], max_concurrency=limiter)
-    await together(old, young)
+    items = Step("items", returns([*range(10)]))
+    many = (
+        [items, clocked.step("y", 1, foreach="items", max_concurrency=1)]
+        if foreach
+        else [clocked.step(f"y{i}", 1) for i in range(10)]
+    )
+    await together(old, Workflow("young", many, max_concurrency=limiter))
     assert clocked.started["b"] == pytest.approx(3, abs=1e-3)
-    assert clocked.started["y3"] == pytest.approx(4, abs=1e-3)
+    assert clocked.started["y[3]" if foreach else "y3"] == pytest.approx(4, abs=1e-3)
 
 
 async def test_a_slot_is_not_held_during_a_retry_delay() -> None:

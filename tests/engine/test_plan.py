@@ -102,6 +102,29 @@ def test_an_edge_that_is_declared_twice_is_one_edge() -> None:
     assert (graph.needs("b"), len(graph)) == (("a",), 2)
 
 
+def test_needs_are_in_the_order_of_declaration() -> None:
+    """In whatever order a step names them, and however many there are."""
+    steps = [Step(f"s{i}", OK) for i in range(9)]
+    graph = TaskGraph([*steps, Step("end", OK, depends_on=["s8", "s0", "s3"])])
+    assert graph.needs("end") == ("s0", "s3", "s8")
+
+
+def test_a_reader_needs_the_writers_before_it_also_if_it_writes() -> None:
+    """The edge is there although a longer way leads from the one to the other."""
+    first, between = Step("first", OK, write_keys=["k"]), Step("between", OK, depends_on=["first"])
+    second = Step("second", OK, read_keys=["k"], write_keys=["k"], depends_on=["between"])
+    assert TaskGraph([first, between, second]).needs("second") == ("first", "between")
+
+
+def test_a_reader_between_two_writers_needs_only_the_one_before_it() -> None:
+    """Also where it is a declared read, and no edge that names a step, that orders the two."""
+    first = Step("first", OK, write_keys=["k", "z"], read_keys=[])
+    reader = Step("reader", OK, read_keys=["k"], write_keys=[])
+    second = Step("second", OK, write_keys=["k"], read_keys=["z"], depends_on=["reader"])
+    graph = TaskGraph([second, reader, first])
+    assert (graph.needs("reader"), graph.needs("second")) == (("first",), ("reader", "first"))
+
+
 def test_a_cycle_through_declared_reads_and_writes_is_found() -> None:
     """Each reads what the other writes: no order is possible, and the error is a PlanError."""
     a = Step("a", OK, read_keys=["y"], write_keys=["x"])
@@ -121,6 +144,13 @@ def test_two_problems_of_one_step_are_both_told() -> None:
     with pytest.raises(PlanError, match=r"has 2 problems:\n  - .*\n  - ") as caught:
         Workflow("w", [Step("a", OK, depends_on=["x", "y"])])
     assert caught.value.subject == "Workflow 'w'"
+
+
+def test_a_problem_of_many_steps_is_told_for_each() -> None:
+    """Also where they stand beside each other and name the same."""
+    with pytest.raises(PlanError) as caught:
+        TaskGraph([Step(name, OK, depends_on=["missing"]) for name in "abc"])
+    assert [problem.split()[1] for problem in caught.value.problems] == ["'a'", "'b'", "'c'"]
 
 
 def test_mermaid_shows_steps_edges_and_foreach() -> None:

@@ -18,7 +18,7 @@ from kairos_async import (
     StepStatus,
     WorkflowStatus,
 )
-from tests.engine.tools import Events, output_of, raises, replanning, returns, run, statuses
+from tests.engine.tools import SKIPPING, Clocked, Events, output_of, raises, replanning, returns, run, statuses
 
 REPLAN = replanning()
 
@@ -33,13 +33,14 @@ async def test_the_planners_steps_replace_what_has_not_run() -> None:
         return [Step("b2", returns("second try"), depends_on=["a"]), Step("c2", returns("end"), depends_on=["b2"])]
 
     result = await run(
+        Step("none", returns(SKIP)),
         Step("a", returns("first")),
-        Step("b", raises(ValueError("no luck")), depends_on=["a"], failure_policy=REPLAN),
+        Step("b", raises(ValueError("no luck")), depends_on=["none", "a"], failure_policy=REPLAN),
         Step("c", returns("never"), depends_on=["b"]),
         planner=planner,
         hooks=[events],
     )
-    assert statuses(result) == {"a": "completed", "b2": "completed", "c2": "completed"}
+    assert statuses(result) == {"none": "skipped", "a": "completed", "b2": "completed", "c2": "completed"}
     assert (result.status, result.output) == (WorkflowStatus.COMPLETE, "end")
     assert result.final_state == {"a": "first", "b2": "second try", "c2": "end"}
     (request,) = requests
@@ -109,6 +110,28 @@ async def test_a_planner_may_return_some_of_the_replaced_steps_again() -> None:
     assert statuses(result) == {"a": "completed", "b": "completed"}
     assert output_of(result, "a") == "at last"
     assert result.step_results["a"].attempts[0].attempt_number == 1
+
+
+async def test_planned_steps_go_in_the_order_in_which_the_planner_names_them() -> None:
+    """When slots are scarce, as in any plan."""
+    clocked = Clocked()
+    await run(
+        Step("done", returns(1)),
+        Step("bad", raises(ValueError), depends_on=["done"], failure_policy=REPLAN),
+        planner=lambda request: [clocked.step(name) for name in "zxy"],
+        max_concurrency=1,
+    )
+    assert clocked.starts == ["z", "x", "y"]
+
+
+async def test_planned_steps_have_the_workflows_failure_policy() -> None:
+    """Unless they have one of their own."""
+    result = await run(
+        Step("a", raises(ValueError), failure_policy=REPLAN),
+        planner=lambda request: [Step("b", raises(ValueError))],
+        failure_policy=SKIPPING,
+    )
+    assert statuses(result) == {"b": "skipped"}
 
 
 def counting_planner(seen: list[int]) -> Callable[[ReplanRequest], list[Step]]:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import typing
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -58,7 +58,7 @@ async def test_exactly_one_final_event_ends_every_run(end: str) -> None:
     with anyio.move_on_after(20 if end == "cancelled" else 1000):
         await workflow.run({"items": []})
     final = events.check()
-    assert final.data["status"] == status
+    assert (final.data["status"], final.level) == (status, "info" if status == "complete" else "error")
     assert isinstance(events[0], WorkflowStart)
     ended = events.of("step_complete") + events.of("step_fail") + events.of("step_skip") + events.of("step_cancel")
     assert sorted(str(event.step_id) for event in ended) == sorted(step.name for step in steps)
@@ -199,7 +199,7 @@ async def test_events_are_redacted_before_any_hook_sees_them() -> None:
 
 
 async def test_a_hook_that_changes_an_event_changes_nothing_else() -> None:
-    """Neither the state, nor what the next hook or step sees."""
+    """Neither the state, nor what the next hook or step sees; nor does a step change an event."""
     seen: list[object] = []
 
     def vandal(event: Event) -> None:
@@ -209,9 +209,19 @@ async def test_a_hook_that_changes_an_event_changes_nothing_else() -> None:
             output["list"] = "broken"
 
     async def reads(ctx: StepContext) -> object:
+        if ctx.retry_context is None:
+            raise ValueError
+        ctx.retry_context.clear()
         return ctx.inputs["a"]
 
-    result = await run(Step("a", returns({"list": [1]})), Step("b", reads, depends_on=["a"]), hooks=[vandal, vandal])
+    events = Events()
+    result = await run(
+        Step("a", returns({"list": [1]})),
+        Step("b", reads, depends_on=["a"], failure_policy=retrying(1)),
+        hooks=[vandal, vandal, events],
+    )
+    told: Any = events.of("step_retry")[0].data["retry_context"]
+    assert told["error_class"] == "ValueError"
     assert result.output == {"list": [1]}
     assert result.final_state == {"a": {"list": [1]}, "b": {"list": [1]}}
 

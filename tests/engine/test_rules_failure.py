@@ -16,6 +16,7 @@ from kairos_async import (
     ExecutionError,
     FailureAction,
     FailurePolicy,
+    Hook,
     KairosError,
     PolicyError,
     ScopeError,
@@ -98,6 +99,39 @@ async def test_abort_ends_the_run_and_keeps_what_is_finished() -> None:
     events.check()
 
 
+async def test_abort_lets_nothing_start_that_was_about_to() -> None:
+    """Not even what has a task already, which only has not had its turn."""
+    seen: list[str] = []
+
+    async def bad(ctx: StepContext) -> None:
+        seen.append("failed")
+        raise ValueError
+
+    async def act(ctx: StepContext) -> None:
+        seen.append("began")
+
+    steps = [Step(f"s{i}", act) for i in range(9)]
+    await run(*steps[:4], Step("bad", bad, failure_policy=NO_RETRY), *steps[4:])
+    assert "began" not in seen[seen.index("failed") :]
+
+
+async def test_abort_takes_nothing_from_a_step_that_swallows_its_cancellation() -> None:
+    """What it returns after that comes too late."""
+
+    async def stubborn(ctx: StepContext) -> str:
+        ctx.state.set("k", "written")
+        try:
+            await anyio.sleep(100)
+        except anyio.get_cancelled_exc_class():
+            pass
+        return "late"
+
+    bad = Step("bad", raises(ValueError, after=1), failure_policy=NO_RETRY)
+    result = await run(bad, Step("a", stubborn))
+    assert statuses(result) == {"bad": "failed_final", "a": "cancelled"}
+    assert result.final_state == {}
+
+
 async def test_skip_lets_dependents_run_without_the_output() -> None:
     """They see that it is not there."""
 
@@ -171,6 +205,15 @@ async def test_errors_that_cannot_get_better_are_never_retried(error: KairosErro
     assert (tries(result), result.status, anyio.current_time()) == (1, WorkflowStatus.FAILED, 0)
     skipping = retrying(5, fallback_action=FailureAction.SKIP)
     assert statuses(await run(Step("a", raises(error), failure_policy=skipping))) == {"a": "skipped"}
+
+
+async def test_only_errors_of_this_library_say_of_themselves_that_they_cannot_get_better() -> None:
+    """What others mean by an attribute of that name is theirs."""
+
+    class Foreign(Exception):
+        retryable = False
+
+    assert tries(await run(Step("a", raises(Foreign), failure_policy=retrying(2)))) == 3
 
 
 async def cancelled_inside(ctx: StepContext) -> None:
@@ -309,7 +352,20 @@ async def test_a_contract_failure_of_the_input_is_a_failure_of_the_step() -> Non
     assert (await run(Step("a", act, input_contract=Needs), inputs={"bad": 1, "more": 2})).error_type is None
 
 
-async def test_what_fails_its_contract_never_reaches_state_and_the_validated_value_does() -> None:
+async def test_an_input_contract_sees_the_keys_that_it_names_and_grants_none() -> None:
+    """Other inputs are none of its business, and what `read_keys` leave out is not there."""
+
+    class Exact(pydantic.BaseModel, extra="forbid"):
+        bad: int
+
+    inputs = {"bad": 1, "more": 2}
+    assert (await run(Step("a", returns(1), input_contract=Exact), inputs=inputs)).output == 1
+    step = Step("a", returns(1), input_contract=Exact, read_keys=["more"], failure_policy=NO_RETRY)
+    assert (await run(step, inputs=inputs)).error_type == "ValidationError"
+
+
+@pytest.mark.parametrize("hooks", [[], [lambda event: None]], ids=["unwatched", "watched"])
+async def test_what_fails_its_contract_never_reaches_state_and_the_validated_value_does(hooks: list[Hook]) -> None:
     """Defaults are filled in, and of a foreach each item is checked on its own."""
 
     class Out(pydantic.BaseModel):
@@ -323,6 +379,7 @@ async def test_what_fails_its_contract_never_reaches_state_and_the_validated_val
         Step("a", returns({"n": 1}), output_contract=Out),
         Step("each", act, foreach="items", output_contract=Out, failure_policy=SKIPPING),
         inputs={"items": [1, "two", 3.5]},
+        hooks=hooks,
     )
     assert result.final_state["a"] == {"n": 1.0, "label": "none"}
     assert output_of(result, "each") == [{"n": 1.0, "label": "none"}, None, {"n": 3.5, "label": "none"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from kairos_async import (
     ForeachPolicy,
     Step,
     StepContext,
+    Workflow,
     WorkflowResult,
     WorkflowStatus,
 )
@@ -156,14 +158,36 @@ async def test_step_results_are_in_the_order_of_declaration() -> None:
 
 
 async def test_times_are_measured_from_the_start_of_the_run() -> None:
-    """In milliseconds, waiting for retries included."""
+    """In milliseconds, waiting for retries included; however each of them ends, and whenever the run began."""
+    await anyio.sleep(100)
+    after, policy = ["a"], retrying(1)
     result = await run(
-        Step("a", returns(1, after=1)), Step("b", flaky(1, takes=2), depends_on=["a"], failure_policy=retrying(1))
+        Step("a", returns(1, after=1)),
+        Step("b", flaky(1, takes=2), depends_on=after, failure_policy=policy),
+        Step("each", flaky(1, takes=1), foreach="items", max_concurrency=1, depends_on=after, failure_policy=policy),
+        Step("cut", returns(1, after=99), depends_on=after),
+        Step("cut_each", returns(1, after=99), foreach="items", depends_on=after),
+        Step("bad", raises(ValueError, after=9), failure_policy=NO_RETRY),
+        inputs={"items": [0, 1]},
     )
-    b = result.step_results["b"]
-    assert (b.started_ms, b.duration_ms, result.duration_ms) == (1000, 5000, 6000)
-    assert [attempt.duration_ms for attempt in b.attempts] == [2000, 2000]
-    assert (result.step_results["a"].started_ms, result.step_results["a"].duration_ms) == (0, 1000)
+    steps = result.step_results
+    assert {name: (done.started_ms, done.duration_ms) for name, done in steps.items()} == {
+        "a": (0, 1000),
+        "b": (1000, 5000),
+        "each": (1000, 6000),
+        "cut": (1000, 8000),
+        "cut_each": (1000, 8000),
+        "bad": (0, 9000),
+    }
+    assert result.duration_ms == 9000
+    tried = {name: [(each.started_ms, each.duration_ms) for each in steps[name].attempts] for name in ("b", "cut")}
+    assert tried == {"b": [(1000, 2000), (4000, 2000)], "cut": [(1000, 8000)]}
+    each, cut_each = steps["each"].items, steps["cut_each"].items
+    assert each is not None
+    assert cut_each is not None
+    assert [(item.started_ms, item.duration_ms) for item in each] == [(1000, 3000), (4000, 3000)]
+    assert [attempt.started_ms for attempt in each[1].attempts] == [4000, 6000]
+    assert [(item.started_ms, item.duration_ms) for item in cut_each] == [(1000, 8000)] * 2
 
 
 async def test_a_first_attempt_that_succeeded_is_an_attempt() -> None:
@@ -175,8 +199,12 @@ async def test_a_first_attempt_that_succeeded_is_an_attempt() -> None:
 
 
 async def test_a_result_does_not_change_when_what_it_gives_is_changed() -> None:
-    """`to_dict` and `final_state` are new each time."""
+    """`to_dict` and `final_state` are new each time, and `output` shares nothing with them."""
     result = await run(Step("a", returns({"list": [1]})))
+    other = await run(Step("a", returns({"list": [1]})))
+    output: Any = other.output
+    output["list"].append(0)
+    assert (other.final_state, output_of(other, "a")) == ({"a": {"list": [1]}}, {"list": [1]})
     state: Any = result.final_state
     state["a"]["list"].append(2)
     exported: Any = result.to_dict()
@@ -184,6 +212,13 @@ async def test_a_result_does_not_change_when_what_it_gives_is_changed() -> None:
     exported["step_results"]["a"]["output"]["list"].append(3)
     assert result.final_state == {"a": {"list": [1]}}
     assert result.output == {"list": [1]}
+
+
+async def test_the_secret_of_one_run_is_an_ordinary_value_of_another() -> None:
+    """Runs of one workflow share nothing."""
+    workflow = Workflow("w", [Step("a", returns("done"))])
+    await workflow.run({"api_key": "plainvalue-of-one"})
+    assert (await workflow.run({"note": "plainvalue-of-one"})).final_state["note"] == "plainvalue-of-one"
 
 
 async def test_a_result_outlives_its_run_and_can_be_read_anywhere() -> None:

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from kairos_async import FailureAction, FailurePolicy, Step, StepContext, Workflow
 from tests.clocks import run_virtual
-from tests.engine.tools import NO_RETRY, Clocked, chance, flaky, others, raises, retrying, returns, run, statuses
+from tests.engine.tools import (
+    NO_RETRY,
+    SKIPPING,
+    Clocked,
+    chance,
+    flaky,
+    others,
+    raises,
+    retrying,
+    returns,
+    run,
+    statuses,
+)
 
 
 async def test_barrier_the_child_of_the_fast_step_starts_at_a_tenth_of_a_second() -> None:
@@ -81,13 +93,17 @@ async def test_with_hints_the_longest_remaining_path_goes_first() -> None:
 
 
 async def test_durations_learned_from_a_run_order_the_next_one() -> None:
-    """A hint of the step's own is kept."""
+    """A hint of the step's own is kept; from a step that did not complete nothing is learned."""
     clocked = Clocked()
-    workflow = Workflow(
-        "w", [clocked.step("a", 1), clocked.step("b", 3), clocked.step("c", 2, expected_seconds=9)], max_concurrency=1
-    )
+    steps = [
+        clocked.step("a", 1),
+        clocked.step("b", 3),
+        clocked.step("c", 2, expected_seconds=9),
+        Step("d", raises(ValueError, after=99), failure_policy=SKIPPING),
+    ]
+    workflow = Workflow("w", steps, max_concurrency=1)
     learned = workflow.with_durations(await workflow.run())
-    assert [step.expected_seconds for step in learned.steps] == [1, 3, 9]
+    assert [step.expected_seconds for step in learned.steps] == [1, 3, 9, None]
     clocked.starts.clear()
     await learned.run()
     assert clocked.starts == ["c", "b", "a"]
@@ -111,6 +127,28 @@ async def test_a_serial_step_that_waits_for_its_turn_holds_no_slot() -> None:
     steps = [clocked.step(f"s{i}", 5, parallel=False) for i in range(3)]
     await run(*steps, clocked.step("p", 1), max_concurrency=2)
     assert clocked.started == {"s0": 0, "s1": 5, "s2": 10, "p": 0}
+
+
+async def test_a_serial_step_whose_turn_comes_goes_before_what_became_ready_later() -> None:
+    """It has waited longest."""
+    clocked = Clocked()
+    serial = [clocked.step(f"s{i}", 5, parallel=False) for i in range(2)]
+    await run(*serial, *(clocked.step(f"p{i}", 2) for i in range(9)), max_concurrency=2)
+    assert clocked.started["s1"] == 5
+
+
+async def test_a_retry_waits_behind_what_waits_already() -> None:
+    """For the one slot, once its delay is over."""
+    clocked = Clocked()
+
+    async def fails_once(ctx: StepContext) -> None:
+        clocked.starts.append(f"a{ctx.attempt}")
+        if ctx.attempt == 1:
+            raise ValueError
+
+    first = Step("a", fails_once, failure_policy=retrying(1, delay=1))
+    await run(first, *(clocked.step(f"s{i}", 2) for i in range(3)), max_concurrency=1)
+    assert clocked.starts == ["a1", "s0", "s1", "s2", "a2"]
 
 
 @pytest.mark.parametrize("kind", ["retry", "foreach", "skip", "fail"])

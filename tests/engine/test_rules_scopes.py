@@ -11,8 +11,8 @@ import anyio
 import pytest
 import structlog
 
-from kairos_async import KairosError, ScopeError, StateError, Step, StepContext
-from tests.engine.tools import NO_RETRY, Events, open_contexts, output_of, returns, run, statuses
+from kairos_async import KairosError, PlanError, ScopeError, StateError, Step, StepContext, Workflow
+from tests.engine.tools import NO_RETRY, Events, open_contexts, output_of, retrying, returns, run, statuses
 
 READS: dict[str, Callable[[StepContext], object]] = {
     "inputs": lambda ctx: ctx.inputs["api_key"],
@@ -36,6 +36,12 @@ async def test_an_unauthorized_read_is_a_state_error(how: str, declared: list[st
     assert "Unauthorized read: key 'api_key' is not in the declared read_keys" in str(failed.error_message)
     assert "step 'a'" in str(failed.error_message)
     assert (failed.error_type, len(failed.attempts)) == ("ScopeError", 1)
+
+
+def test_a_foreach_over_a_key_that_read_keys_leave_out_is_a_plan_error() -> None:
+    """It would be a read that nobody declared."""
+    with pytest.raises(PlanError, match="step 'a' has foreach='items', which its read_keys leave out"):
+        Workflow("w", [Step("a", returns(1), foreach="items", read_keys=["other"])])
 
 
 async def test_a_key_outside_read_keys_is_not_there() -> None:
@@ -88,8 +94,8 @@ async def test_write_keys_are_the_only_keys_that_may_be_written() -> None:
             ctx.state.set("x", 2)
         return "done"
 
-    result = await run(Step("a", act, write_keys=["k"]))
-    assert result.final_state == {"k": 1, "a": "done"}
+    result = await run(Step("a", act, write_keys=["k"]), Step("b", returns("too"), write_keys=[]))
+    assert result.final_state == {"k": 1, "a": "done", "b": "too"}
 
 
 async def test_a_scope_violation_is_never_retried() -> None:
@@ -135,9 +141,10 @@ async def test_what_a_step_reads_is_a_copy() -> None:
     """Two reads give two objects; changing one changes nothing else."""
 
     async def act(ctx: StepContext) -> object:
-        first, second = ctx.inputs["data"], ctx.inputs["data"]
-        first["x"].append("broken")
-        first["y"] = "broken"
+        second = ctx.inputs["data"]
+        for first in (ctx.inputs["data"], ctx.inputs.get("data"), ctx.state.get("data")):
+            first["x"].append("broken")
+            first["y"] = "broken"
         own: dict[str, list[object]] = {"list": [1]}
         ctx.state.set("own", own)
         own["list"].append("broken")
@@ -198,9 +205,9 @@ async def test_llm_calls_are_counted(method: str) -> None:
     def threaded(ctx: StepContext) -> None:
         getattr(ctx, method)(10)
 
-    policy = NO_RETRY
+    policy = retrying(1)
     result = await run(Step("t", threaded), Step("a", act, failure_policy=policy, depends_on=["t"]))
-    assert result.llm_calls == 15
+    assert result.llm_calls == 20
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, True, "1", None])
@@ -284,10 +291,14 @@ async def test_the_log_of_a_context_is_bound_and_redacted() -> None:
 
         async def act(ctx: StepContext) -> None:
             ctx.log.info("calling", password="hunter2hunter2", value=3)
+            if ctx.attempt == 1 and ctx.index is None:
+                raise ValueError
 
-        await run(Step("a", act), Step("each", act, foreach="items", depends_on=["a"]), inputs={"items": [1]})
+        first = Step("a", act, failure_policy=retrying(1))
+        await run(first, Step("each", act, foreach="items", depends_on=["a"]), inputs={"items": [1]})
     assert [(line["event"], line["step"], line["attempt"], line.get("item")) for line in lines] == [
         ("calling", "a", 1, None),
+        ("calling", "a", 2, None),
         ("calling", "each", 1, 0),
     ]
     assert {(line["password"], line["value"]) for line in lines} == {("[REDACTED]", 3)}

@@ -113,12 +113,11 @@ def test_json_values_come_out_as_they_went_in(value: Any) -> None:
     assert repr(run_virtual(main)) == repr([[value, value], [value, value]])
 
 
-def nested(levels: int) -> Any:
-    """Return a list in a list in a list, so many levels deep."""
-    value: Any = "core"
+def nested(levels: int, core: Any = "core") -> Any:
+    """Return a list in a dict in a list, so many levels around the core."""
     for level in range(levels):
-        value = [value] if level % 2 else {"k": value}
-    return value
+        core = [core] if level % 2 else {"k": core}
+    return core
 
 
 async def test_nesting_is_limited_to_a_hundred_levels() -> None:
@@ -126,8 +125,9 @@ async def test_nesting_is_limited_to_a_hundred_levels() -> None:
     result = await run(Step("a", returns(nested(100))))
     assert result.output == nested(100)
     assert result.to_dict()["status"] == "complete"
-    failed = await run(Step("a", returns(nested(101)), failure_policy=NO_RETRY))
-    assert "nested over 100 levels" in str(failed.error_message)
+    for over in (nested(101), nested(100, {}), nested(100, [])):
+        failed = await run(Step("a", returns(over), failure_policy=NO_RETRY))
+        assert "nested over 100 levels" in str(failed.error_message)
     deep: object = 1
     for _ in range(101):
         deep = {"a key of some length": deep}
@@ -192,7 +192,7 @@ async def test_the_total_of_a_run_has_a_hard_limit() -> None:
 
 
 async def test_the_writes_of_one_attempt_have_the_limit_of_a_run() -> None:
-    """At the write, before memory is full; writing a key again counts once."""
+    """At the write, before memory is full; writing a key again counts once, and a refused write not at all."""
 
     async def act(ctx: StepContext) -> str:
         for _ in range(50):
@@ -202,20 +202,21 @@ async def test_the_writes_of_one_attempt_have_the_limit_of_a_run() -> None:
             ctx.state.set("third", "x" * 900)
         return "done"
 
-    await run(Step("a", act), state_limits=LIMITS)
+    assert (await run(Step("a", act), state_limits=LIMITS)).output == "done"
 
 
 async def test_a_key_that_is_written_is_text_and_counts_in_bytes() -> None:
     """A lone surrogate is refused, and other letters have their UTF-8 length."""
 
-    async def act(ctx: StepContext) -> None:
+    async def act(ctx: StepContext) -> str:
         with pytest.raises(StateError, match="surrogate"):
             ctx.state.set("\udc00", 1)
         ctx.state.set("é" * 1200, 1)
         with pytest.raises(StateError, match="2500 bytes"):
             ctx.state.set("è" * 1200, 1)
+        return "done"
 
-    await run(Step("a", act), state_limits=LIMITS)
+    assert (await run(Step("a", act), state_limits=LIMITS)).output == "done"
 
 
 async def test_the_output_of_a_foreach_has_the_limit_of_one_value() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kairos_async import (
+    Action,
     FailureAction,
     FailurePolicy,
     KairosError,
@@ -26,12 +28,15 @@ from tests.engine.tools import (
     Calls,
     Clocked,
     Events,
+    hides,
+    hides_beside,
     output_of,
     raises,
     retrying,
     returns,
     run,
     statuses,
+    tries,
 )
 
 
@@ -75,15 +80,9 @@ async def test_a_result_that_comes_after_the_deadline_is_a_timeout() -> None:
     assert (result.error_type, result.final_state) == ("StepTimeoutError", {})
 
 
-async def test_an_error_that_comes_after_the_deadline_is_a_timeout() -> None:
+@pytest.mark.parametrize("act", [hides, hides_beside])
+async def test_an_error_that_comes_after_the_deadline_is_a_timeout(act: Action) -> None:
     """Whatever the step made of its cancellation."""
-
-    async def act(ctx: StepContext) -> None:
-        try:
-            await anyio.sleep(100)
-        finally:
-            raise ValueError("hidden")
-
     result = await run(Step("a", act, timeout=1, failure_policy=NO_RETRY))
     assert result.error_type == "StepTimeoutError"
 
@@ -140,6 +139,36 @@ async def test_a_late_result_after_the_runs_deadline_does_not_count() -> None:
     assert (result.final_state, clocked.starts) == ({}, [])
 
 
+@pytest.mark.parametrize("limit", ["attempt", "step", "run"])
+async def test_a_result_that_comes_just_at_the_deadline_is_a_timeout(limit: str) -> None:
+    """Seconds are those in which a result counts."""
+    of: dict[str, Any] = {"attempt": {"timeout": 1}, "step": {"total_timeout": 1}, "run": {}}[limit]
+    result = await run(Step("a", returns(1, after=1), failure_policy=NO_RETRY, **of), timeout=1 if not of else None)
+    assert (result.error_type, result.final_state) == ("StepTimeoutError", {})
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("limit", ["attempt", "step", "run"])
+async def test_a_result_that_comes_too_late_without_an_await_does_not_count(limit: str) -> None:
+    """No cancellation can be delivered to a step that keeps the event loop for itself."""
+
+    async def busy(ctx: StepContext) -> str:
+        until = time.monotonic() + 0.04
+        while time.monotonic() < until:
+            pass
+        return "late"
+
+    of: dict[str, Any] = {"attempt": {"timeout": 0.02}, "step": {"total_timeout": 0.02}, "run": {}}[limit]
+    result = await run(Step("a", busy, failure_policy=NO_RETRY, **of), timeout=0.02 if limit == "run" else None)
+    assert (result.error_type, result.final_state) == ("StepTimeoutError", {})
+
+
+async def test_the_timeout_of_a_run_replaces_the_workflows() -> None:
+    """Also by a longer one."""
+    result = await Workflow("w", [Step("a", returns(1, after=5))], timeout=1).run(timeout=10)
+    assert result.output == 1
+
+
 async def test_a_run_that_is_done_in_time_has_no_timeout() -> None:
     """Not even if nobody looks at it for long afterwards."""
     result = await run(Step("a", returns(1, after=1.5)), timeout=2)
@@ -167,8 +196,8 @@ async def test_the_nth_retry_waits_delay_times_backoff_to_the_n_minus_one() -> N
 async def test_no_delay_stays_none() -> None:
     """Not even where the backoff to the power of the retries is beyond what a float can hold."""
     policy = FailurePolicy(max_retries=4, retry_delay=0, retry_backoff=1e200)
-    await run(Step("a", raises(ValueError), failure_policy=policy))
-    assert anyio.current_time() == 0
+    result = await run(Step("a", raises(ValueError), failure_policy=policy))
+    assert (tries(result), anyio.current_time()) == (5, 0)
 
 
 @settings(max_examples=60)
@@ -218,15 +247,16 @@ class Busy(Exception):
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "waits"),
-    [(30, 30), (0.5, 2), (1000.0, 1000), (None, 2), ("soon", 2), (-5, 2), (math.nan, 2), (math.inf, 2), (0, 2)],
+    ("retry_after", "asked"),
+    [(30, 30), (0.5, 0.5), (1000.0, 1000), (None, 0), ("soon", 0), (-5, 0), (math.nan, 0), (math.inf, 0), (0, 0)],
 )
-async def test_a_retry_is_never_earlier_than_the_error_asks_for(retry_after: Any, waits: float) -> None:
-    """Not even by the cap; what is no number of seconds is not believed."""
-    calls = Calls(Busy(retry_after))
-    policy = FailurePolicy(max_retries=1, retry_delay=2, retry_jitter=0, retry_max_delay=60)
-    await run(Step("a", calls, failure_policy=policy))
-    assert calls.at == [0, waits]
+async def test_a_retry_is_never_earlier_than_the_error_asks_for(retry_after: Any, asked: float) -> None:
+    """Not even by the cap, or without a delay; what is no number of seconds is not believed."""
+    for delay in (2, 0):
+        calls, begun = Calls(Busy(retry_after)), anyio.current_time()
+        policy = FailurePolicy(max_retries=1, retry_delay=delay, retry_jitter=0, retry_max_delay=60)
+        await run(Step("a", calls, failure_policy=policy))
+        assert calls.at == [begun, begun + max(delay, asked)]
 
 
 async def test_a_contract_failure_is_retried_at_once() -> None:

@@ -225,3 +225,46 @@ def test_the_keys_of_inputs_count_towards_the_total() -> None:
     """Hard limits are in bytes, keys included."""
     with pytest.raises(StateError, match="limit is 100"):
         StateStore({"k" * 99: 1}, StateLimits(total_bytes=100))
+
+
+def test_the_name_of_a_step_counts_towards_the_total() -> None:
+    """Its output is stored under it."""
+    store = StateStore({}, StateLimits(total_bytes=10))
+    with pytest.raises(StateError, match="limit is 10"):
+        store.commit_output("abc", 1, 8)
+    store.commit_output("ab", 1, 8)
+    assert store.snapshot() == {"ab": 1}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.commit("c", {"k": 3}, 8, below("a", "b")),
+        lambda store: store.commit_output("c", 3, 8),
+        lambda store: store.read("k", below("a", "b")),
+        lambda store: list(store.keys(below("a", "b"))),
+        lambda store: store.snapshot(),
+    ],
+    ids=["commit", "commit_output", "read", "keys", "snapshot"],
+)
+def test_nobody_comes_between_the_reading_and_the_writing_of_a_commit(use: Callable[[StateStore], object]) -> None:
+    """Whatever another thread wants of the store, it waits until a commit is whole."""
+    store = StateStore()
+    store.commit("a", {"k": 1}, 8)
+    done = threading.Event()
+
+    def want() -> None:
+        use(store)
+        done.set()
+
+    other = threading.Thread(target=want)
+
+    def upstream(writer: str) -> bool:
+        """Answer in the middle of the commit."""
+        other.start()
+        assert not done.wait(0.02)
+        return True
+
+    store.commit("b", {"k": 2}, 8, upstream)
+    other.join(5)
+    assert done.is_set()

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import anyio
 import pytest
 
 from kairos_async import FailureAction, FailurePolicy, ForeachPolicy, Step, WorkflowStatus
-from tests.engine.tools import NO_RETRY, SKIPPING, Calls, Clocked, retrying, returns, run, statuses
+from tests.engine.tools import (
+    NO_RETRY,
+    SKIPPING,
+    Calls,
+    Clocked,
+    hides,
+    hides_beside,
+    retrying,
+    returns,
+    run,
+    statuses,
+)
 
 
 async def test_a_step_has_a_total_timeout() -> None:
@@ -20,10 +34,12 @@ async def test_a_step_has_a_total_timeout() -> None:
 
 
 async def test_no_retry_is_waited_for_that_would_come_after_the_total_timeout() -> None:
-    """The step fails at once, with its last failure."""
-    calls = Calls()
-    result = await run(Step("a", calls, total_timeout=7, failure_policy=retrying(9, delay=5)))
-    assert (calls.at, anyio.current_time(), result.error_type) == ([0, 5], 5, "ValueError")
+    """Or just as it passes: the step fails at once, with its last failure."""
+    for limit in (7, 10):
+        calls, begun = Calls(), anyio.current_time()
+        result = await run(Step("a", calls, total_timeout=limit, failure_policy=retrying(9, delay=5)))
+        assert (calls.at, result.error_type) == ([begun, begun + 5], "ValueError")
+        assert anyio.current_time() == begun + 5
 
 
 @pytest.mark.parametrize("policy", list(ForeachPolicy))
@@ -64,16 +80,19 @@ async def test_a_retry_that_waits_for_a_slot_is_not_called_after_the_total_timeo
     assert statuses(result) == {"a": "skipped", "long": "completed", "after": "completed"}
 
 
-async def test_a_handler_that_thinks_is_bound_by_the_total_timeout() -> None:
-    """The step has failed when its time is up."""
-
-    async def handler(failure: object) -> str:
+async def swallows(failure: object) -> str:
+    """Answer late."""
+    with contextlib.suppress(BaseException):
         await anyio.sleep(100)
-        return "late"
+    return "late"
 
+
+@pytest.mark.parametrize("handler", [returns("late", after=100), swallows, hides, hides_beside])
+async def test_a_handler_that_thinks_is_bound_by_the_total_timeout(handler: Any) -> None:
+    """The step has failed when its time is up, whatever the handler makes of its cancellation."""
     policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=handler)
     result = await run(Step("a", Calls(), total_timeout=5, failure_policy=policy))
-    assert (result.status, anyio.current_time()) == (WorkflowStatus.FAILED, 5)
+    assert (result.error_type, anyio.current_time()) == ("StepTimeoutError", 5)
 
 
 async def test_an_attempt_that_is_in_time_is_not_hit_by_the_total_timeout_of_another_step() -> None:

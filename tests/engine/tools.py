@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pydantic
@@ -61,6 +61,21 @@ def raises(error: BaseException | type[BaseException], after: float = 0.0) -> Ac
         raise error
 
     return action
+
+
+async def hides(request: object) -> NoReturn:
+    """Turn a cancellation into an error."""
+    try:
+        await anyio.sleep(100)
+    finally:
+        raise ValueError("hidden")
+
+
+async def hides_beside(request: object) -> None:
+    """Turn a cancellation into a group of the cancellation and an error."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(hides, request)
+        group.start_soon(anyio.sleep, 100)
 
 
 def flaky(failures: int, value: object = "ok", takes: float = 0.0) -> Action:
