@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
 import pytest
+from pydantic import BaseModel
 
 from kairos_async import (
     ConfigError,
@@ -33,6 +36,24 @@ def cyclic() -> list[object]:
     return loop
 
 
+class Record(BaseModel):
+    """A model whose fields hold anything."""
+
+    rows: Any
+
+
+@dataclasses.dataclass
+class Page:
+    """The same as a dataclass."""
+
+    rows: Any
+
+
+def endless() -> Iterator[int]:
+    """Give numbers without end."""
+    return (number for number in itertools.count())
+
+
 def deep(levels: int) -> object:
     """Return empty lists inside lists."""
     value: object = 0
@@ -43,7 +64,9 @@ def deep(levels: int) -> object:
 
 NOT_JSON: dict[str, Callable[[], object]] = {
     "set": lambda: {1, 2},
-    "endless generator": lambda: (number for number in itertools.count()),
+    "endless generator": endless,
+    "endless generator in a model": lambda: Record(rows=endless()),
+    "endless generator deep in a dataclass": lambda: Page({"of": [deque([Record(rows={endless()})])]}),
     "iterator, which could be endless": lambda: map(str, [1]),
     "nan": lambda: math.nan,
     "infinity": lambda: -math.inf,
