@@ -60,18 +60,20 @@ class Outcome:
         errors: of the events that it refused, or 1 if another method raised.
         error: the first.
         in_thread: whether the call runs in a thread, and so goes on when it is given up.
+        began: when it began there, in seconds of `time.monotonic`; None: it has not, since another event loop calls.
         running: whether it has begun in its thread, and not ended there.
         given_up: whether nobody waits for its thread any more.
         ended: set when it has ended, or was given up.
     """
 
-    __slots__ = ("count", "ended", "error", "errors", "given_up", "in_thread", "running")
+    __slots__ = ("began", "count", "ended", "error", "errors", "given_up", "in_thread", "running")
 
     def __init__(self) -> None:
         self.count = 0
         self.errors = 0
         self.error: BaseException | None = None
         self.in_thread = False
+        self.began: float | None = None
         self.running = False
         self.given_up = False
         self.ended = anyio.Event()
@@ -275,6 +277,7 @@ class Target:
                     if outcome.given_up:  # while it waited for the other one: its events are counted as lost
                         return None
                     outcome.running = True
+                    outcome.began = time.monotonic()
                 try:
                     return function()
                 finally:
