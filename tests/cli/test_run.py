@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
 from kairos_async.cli.app import main
 from kairos_async.observe import read_log
@@ -58,8 +59,11 @@ async def slow(ctx):
     print("ready", file=sys.stderr, flush=True)
     await anyio.sleep(3600)
 
+def broken(event):
+    raise LookupError("gone")
+
 workflow = Workflow("long", [Step("quick", quick), Step("slow", slow, depends_on=["quick"]),
-                             Step("never", quick, depends_on=["slow"])])
+                             Step("never", quick, depends_on=["slow"])], hooks=[broken])
 """,
     "stuck_wf.py": """
 import sys
@@ -172,7 +176,11 @@ def test_an_interrupted_run_is_130_and_says_what_finished(number: int, project: 
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1] == "kairos: interrupted: 1 of 3 steps completed (quick); cancelled: slow."
+    assert err.splitlines()[-2:] == [
+        "kairos: warning: hook broken raised LookupError: gone",
+        "kairos: interrupted: 1 of 3 steps completed (quick); cancelled: slow.",
+    ]
+    assert err.count("LookupError") == 1
     assert "Traceback" not in err
     assert read_log(project / "run.jsonl").status is WorkflowStatus.CANCELLED
 
@@ -267,6 +275,19 @@ def test_quiet_and_verbose(project: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().err == ""
     assert main(["run", "good_wf.py", "-v"]) == 0
     assert '-> {"greeting": "hello", "api_key": "[REDACTED]"}' in capfd.readouterr().err
+
+
+def test_a_broken_hook_is_one_warning(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of the command's own; to a structlog that the target configures, it is told as by every run."""
+    hooked = (project / "bad_wf.py").read_text() + "workflow.add_hook(lambda event: 1 / 0)\n"
+    (project / "hooked_wf.py").write_text(hooked)
+    assert main(["run", "hooked_wf.py", "-q"]) == 1
+    assert capfd.readouterr().err == "kairos: warning: hook <lambda> raised ZeroDivisionError: division by zero\n"
+    log = "import structlog\nstructlog.configure(processors=[structlog.processors.JSONRenderer()])\n"
+    (project / "logged_wf.py").write_text(log + hooked)
+    structlog.reset_defaults()
+    assert main(["run", "logged_wf.py", "-q"]) == 1
+    assert json.loads(capfd.readouterr().err.splitlines()[0])["event"] == "hook_failed"
 
 
 def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:
