@@ -21,7 +21,7 @@ from kairos_async.contracts import Contract, Proof, Unknown
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
 from kairos_async.estimate import Estimate, estimate
-from kairos_async.events import Event, Hook
+from kairos_async.events import Event, Hook, each_once
 from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
 from kairos_async.flow import SOURCES, Label, SecretOutput, as_labels
@@ -149,7 +149,7 @@ class Workflow:
         return self._config.output or next(node.name for node in reversed(self.graph.nodes) if not node.successors)
 
     def add_hook(self, hook: Hook) -> None:
-        """Give the events of runs that start from now on to one more callable.
+        """Give the events of runs that start from now on to one more callable. One that has them already is not added.
 
         Raises:
             ConfigError: the hook is not callable, is a class, or is async; `workflow.stream()` is for consumers that
@@ -165,7 +165,7 @@ class Workflow:
                 f"Workflow {self.name!r}: hook {hook!r} is async, and hooks are called without await. "
                 "Use `async for event in workflow.stream(inputs)`."
             )
-        self._config = self._config.with_hook(hook)
+        self._config = dataclasses.replace(self._config, hooks=tuple(each_once([*self._config.hooks, hook])))
 
     async def run(self, inputs: Mapping[str, object] | None = None, *, timeout: float | None = None) -> WorkflowResult:
         """Run all steps and return how they ended. Errors in steps are data in the result.

@@ -11,7 +11,7 @@ from typing import get_args
 import anyio
 import structlog
 
-from kairos_async.events import Event
+from kairos_async.events import Event, each_once
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.lanes import Lane, OnFull
 from kairos_async.observe.levels import OUTPUT_FROM, LogLevel
@@ -79,7 +79,7 @@ class RunLogger:
         shown = shown_at(self.verbosity)
         self.kinds = shown | COUNTED
         self.outputs = OUTPUT_FROM in self.verbosity.up_to()
-        self._targets = [Target(sink) for sink in sinks]
+        self._targets = [Target(sink) for sink in each_once(sinks)]
         self._redactor = Redactor(sensitive_keys) if sensitive_keys else None
         self._showing = Showing(shown, self.outputs, self._redactor)
         self._queue_size = queue_size

@@ -87,6 +87,17 @@ async def test_every_kind_of_sink_gets_every_event_before_run_returns(tmp_path: 
     assert len(stream.getvalue().splitlines()) == len(log.events)
 
 
+async def test_who_is_given_twice_is_told_once() -> None:
+    """A logger, a method, and a sink of a logger; not two that are alike."""
+    keeping, methods, others = Keeping(), Keeping(), (Events(), Events())
+    logger = RunLogger("verbose", [keeping, methods.emit, keeping, methods.emit])
+    workflow = Workflow("w", [Step("a", returns(1))], hooks=[logger, *others, logger])
+    workflow.add_hook(logger)
+    await workflow.run()
+    assert logger.get_log().events == tuple(methods.events) == tuple(keeping.events)
+    assert list(methods.events[:-1]) == others[0][:-1] == others[1][:-1]
+
+
 @pytest.mark.parametrize("keep", [100_000, 700])
 async def test_a_long_log_is_whole(keep: int) -> None:
     """Or has the newest events, as many as are kept; and sinks of any kind get all of it."""
