@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import inspect
 import math
+import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -195,7 +197,7 @@ class Workflow:
         if _in_event_loop():
             raise ConfigError(
                 f"Workflow {self.name!r}: run_sync() was called where an event loop is running. "
-                "Use `await workflow.run(...)` there."
+                "Use `await workflow.run(...)` there, or run_sync() in another thread."
             )
         return anyio.run(functools.partial(self.run, inputs, timeout=timeout))
 
@@ -375,11 +377,13 @@ def _prove_edge(producer: Node, consumer: Node) -> Proof:
 
 
 def _in_event_loop() -> bool:
-    try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:
-        return False
-    return True
+    """Whether a loop runs in this thread: a task of it, or a callback, of which anyio knows nothing."""
+    asyncio: Any = sys.modules.get("asyncio")
+    for running in (anyio.lowlevel.current_token, getattr(asyncio, "get_running_loop", None)):
+        with contextlib.suppress(RuntimeError):
+            if running is not None and running() is not None:
+                return True
+    return False
 
 
 def _listed(workflow: str, argument: str, given: Iterable[_T]) -> list[_T]:
