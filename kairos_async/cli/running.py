@@ -25,7 +25,7 @@ from kairos_async.cli.inputs import collect_inputs
 from kairos_async.cli.load import load_workflow
 from kairos_async.cli.locate import allowed_roots, locate
 from kairos_async.cli.painter import Painter
-from kairos_async.cli.streams import is_terminal, result_stream
+from kairos_async.cli.streams import is_terminal, open_standard_streams, result_stream
 from kairos_async.cli.tracker import Tracker
 from kairos_async.observe import ConsoleSink, FileSink, JSONLinesSink, LogLevel, RunLogger, Sink
 from kairos_async.outcomes import WorkflowResult, WorkflowStatus
@@ -133,6 +133,7 @@ def watched(
         result: WorkflowResult | None = None
         with contextlib.suppress(KeyboardInterrupt, _Interrupted):
             result = anyio.run(_interruptible, start, painter)
+    open_standard_streams()
     for warning in broken_hooks if result is None else result.warnings:
         sys.stderr.write(f"kairos: warning: {one_line(warning)}\n")
     if result is None:
@@ -191,6 +192,7 @@ async def _cancel_on_signal(
     scope: anyio.CancelScope, painter: Painter | None, *, task_status: TaskStatus[None]
 ) -> None:
     """Cancel the scope at the first signal. At the second, which only a run that does not end lives to see, leave."""
+    os.register_at_fork(after_in_child=_forget_signals)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
@@ -200,6 +202,14 @@ async def _cancel_on_signal(
                 os._exit(ExitCode.INTERRUPTED)
             sys.stderr.write("kairos: ending the run; Ctrl-C again leaves it at once\n")
             scope.cancel()
+
+
+def _forget_signals() -> None:
+    """Have a process that a step forks, as `multiprocessing` does, end at a signal as any other. It would tell this one
+    of it instead, through the socket that both have, and end the run."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _last_word(tracker: Tracker) -> str:

@@ -65,6 +65,25 @@ def broken(event):
 workflow = Workflow("long", [Step("quick", quick), Step("slow", slow, depends_on=["quick"]),
                              Step("never", quick, depends_on=["slow"])], hooks=[broken])
 """,
+    "careless_wf.py": """
+import io
+import multiprocessing
+import sys
+from kairos_async import Step, Workflow
+
+sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+
+def fork(ctx):
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # which ends its processes by SIGTERM
+        return pool.map(str, [1, 2])
+
+def close(ctx):
+    print("printed")
+    sys.stdout.close()
+    sys.stderr.close()
+
+workflow = Workflow("careless", [Step("fork", fork), Step("close", close, depends_on=["fork"])], output="fork")
+""",
     "stuck_wf.py": """
 import sys
 import time
@@ -110,6 +129,15 @@ def test_complete_is_0_and_stdout_is_nothing_but_json(project: Path) -> None:
         assert f"printed {place}" in done.stderr
     assert "done    chat" in done.stderr
     assert "sk-ant" not in done.stdout + done.stderr
+
+
+def test_steps_may_fork_and_close_the_standard_streams(project: Path) -> None:
+    """The signals of a forked process are its own, and the result and what is said of the run come out."""
+    done = kairos("run", "careless_wf.py", "-q", cwd=project)
+    assert (done.returncode, json.loads(done.stdout)["output"]) == (0, ["1", "2"])
+    assert "printed" in done.stderr
+    assert "ending the run" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_failed_run_is_1(project: Path) -> None:
