@@ -284,8 +284,8 @@ workflow = Workflow("talking", [Step("talk", talk)])
 
 
 def test_whatever_a_step_prints_comes_above(tmp_path: Path) -> None:
-    """By Python, as bytes, by C code and by programs: as it works in a pipe, and not across the painted lines. A step may
-    even close what it printed to."""
+    """By Python, as bytes, by C code and by programs: as it works in a pipe, and not across the painted lines. A
+    step may even close what it printed to."""
     (tmp_path / "talking.py").write_text(TALKING)
     terminal = Terminal("run", "talking.py", cwd=tmp_path)
     assert terminal.finish() == 0
