@@ -7,6 +7,7 @@
 """
 
 import importlib
+import types
 import typing
 
 from kairos_async._types import FieldError as FieldError
@@ -132,6 +133,12 @@ _LATE_NAMES: typing.Final = {
 }
 """Names that are also offered here, by the module of the outer ring that has them. It is imported when one is used: the
 core neither needs it nor pays for it."""
+
+if not typing.TYPE_CHECKING:  # checkers take the imports above, and nothing that is worked out
+    __all__ = sorted(
+        {name for name, value in globals().items() if name[0] != "_" and not isinstance(value, types.ModuleType)}
+        | _LATE_NAMES.keys()
+    )
 
 
 def __getattr__(name: str) -> typing.Any:

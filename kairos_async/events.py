@@ -8,13 +8,16 @@ each kind of event: a consumer matches on the type, and a checker tells it what 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, Literal, NoReturn, TypeAlias
+from typing import Any, ClassVar, Final, Literal, NoReturn, TypeAlias, TypeVar
 
 from kairos_async._types import JSONValue
 from kairos_async.state import read_copy
+
+_T = TypeVar("_T")
 
 
 class EventLevel(enum.StrEnum):
@@ -284,3 +287,14 @@ A hook may have more than a call, each part by itself:
 - `enter_attempt(ctx)` is called in the context variables of each attempt, before its action: what it sets there is seen
   by the action and by nothing else.
 """
+
+
+def each_once(listeners: Iterable[_T]) -> list[_T]:
+    """The hooks, or sinks, without those that are there before: who is given twice is not told everything twice. Two
+    methods of the same object by the same name are the same, and of other things only the thing itself."""
+    found: list[_T] = []
+    for listener in listeners:
+        is_method = isinstance(listener, (types.MethodType, types.BuiltinMethodType))
+        if not any(listener is known or (is_method and listener == known) for known in found):
+            found.append(listener)
+    return found

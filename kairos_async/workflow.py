@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import inspect
 import math
+import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,7 +23,7 @@ from kairos_async.contracts import Contract, Proof, Unknown
 from kairos_async.engine.replan import Planner
 from kairos_async.engine.run import Run, RunConfig
 from kairos_async.estimate import Estimate, estimate
-from kairos_async.events import Event, Hook
+from kairos_async.events import Event, Hook, each_once
 from kairos_async.exceptions import ConfigError, PlanError, StateError
 from kairos_async.failure import FailureAction, FailurePolicy, ForeachPolicy
 from kairos_async.flow import SOURCES, Label, SecretOutput, as_labels
@@ -150,7 +152,7 @@ class Workflow:
         return self._config.output or next(node.name for node in reversed(self.graph.nodes) if not node.successors)
 
     def add_hook(self, hook: Hook) -> None:
-        """Give the events of runs that start from now on to one more callable.
+        """Give the events of runs that start from now on to one more callable. One that has them already is not added.
 
         Raises:
             ConfigError: the hook is not callable, is a class, or is async; `workflow.stream()` is for consumers that
@@ -166,7 +168,7 @@ class Workflow:
                 f"Workflow {self.name!r}: hook {hook!r} is async, and hooks are called without await. "
                 "Use `async for event in workflow.stream(inputs)`."
             )
-        self._config = self._config.with_hook(hook)
+        self._config = dataclasses.replace(self._config, hooks=tuple(each_once([*self._config.hooks, hook])))
 
     async def run(self, inputs: Mapping[str, object] | None = None, *, timeout: float | None = None) -> WorkflowResult:
         """Run all steps and return how they ended. Errors in steps are data in the result.
@@ -196,7 +198,7 @@ class Workflow:
         if _in_event_loop():
             raise ConfigError(
                 f"Workflow {self.name!r}: run_sync() was called where an event loop is running. "
-                "Use `await workflow.run(...)` there."
+                "Use `await workflow.run(...)` there, or run_sync() in another thread."
             )
         return anyio.run(functools.partial(self.run, inputs, timeout=timeout))
 
@@ -376,11 +378,13 @@ def _prove_edge(producer: Node, consumer: Node) -> Proof:
 
 
 def _in_event_loop() -> bool:
-    try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:
-        return False
-    return True
+    """Whether a loop runs in this thread: a task of it, or a callback, of which anyio knows nothing."""
+    asyncio: Any = sys.modules.get("asyncio")
+    for running in (anyio.lowlevel.current_token, getattr(asyncio, "get_running_loop", None)):
+        with contextlib.suppress(RuntimeError):
+            if running is not None and running() is not None:
+                return True
+    return False
 
 
 def _listed(workflow: str, argument: str, given: Iterable[_T]) -> list[_T]:

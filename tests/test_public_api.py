@@ -58,6 +58,14 @@ def test_late_names() -> None:
         _ = kairos_async.nothing
 
 
+def test_a_star_import_gives_the_public_names_and_no_others() -> None:
+    """Late ones too; no module that the package itself imports."""
+    given: dict[str, object] = {}
+    exec("from kairos_async import *", given)
+    del given["__builtins__"]
+    assert sorted(given) == sorted([*NAMES, *LATE_NAMES])
+
+
 def undocumented_members(cls: type) -> list[str]:
     """Return the public methods and properties that a class defines itself and nobody documents."""
     kinds = (types.FunctionType, classmethod, staticmethod, property)

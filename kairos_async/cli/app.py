@@ -201,7 +201,7 @@ def entry() -> None:
     open_standard_streams()
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.flush()
     left = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     for thread in left:

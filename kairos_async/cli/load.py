@@ -16,6 +16,7 @@ from typing import Final
 from kairos_async.cli.errors import CommandError, explain
 from kairos_async.cli.files import read_file
 from kairos_async.cli.locate import DEFAULT_ATTRIBUTE, Target
+from kairos_async.cli.streams import open_standard_streams
 from kairos_async.workflow import Workflow
 
 _MOST_SOURCE: Final = 8 * 1024 * 1024
@@ -94,6 +95,8 @@ def load_workflow(target: Target) -> Workflow:
         raise
     except BaseException as error:  # SystemExit is a way to end for a script, not for a module that is loaded
         raise CommandError(f"cannot load {target.shown}: {_where(error, target)}{explain(error)}") from None
+    finally:
+        open_standard_streams()
     return _workflow_in(module, target)
 
 

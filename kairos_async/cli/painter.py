@@ -9,6 +9,7 @@ and then they are cleared by the room that they take now.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import signal
 import sys
@@ -133,9 +134,10 @@ class Painter:
 
     def _terminal_size(self) -> os.terminal_size:
         try:
-            return os.get_terminal_size(self._stream.fileno())
+            columns, lines = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):
-            return os.terminal_size((80, 24))
+            columns = lines = 0
+        return os.terminal_size((columns or 80, lines or 24))  # some terminals, as a container's, say 0
 
     def _write(self, text: str) -> None:
         try:
@@ -191,4 +193,5 @@ class _Printed:
 
 def _flush_all() -> None:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # a step may have closed it, or taken it away
+            stream.flush()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, TextIO
 
 import anyio
+import structlog
 from anyio.abc import TaskStatus
 from rich.console import Console
 from rich.text import Text
@@ -24,7 +25,7 @@ from kairos_async.cli.inputs import collect_inputs
 from kairos_async.cli.load import load_workflow
 from kairos_async.cli.locate import allowed_roots, locate
 from kairos_async.cli.painter import Painter
-from kairos_async.cli.streams import is_terminal, result_stream
+from kairos_async.cli.streams import is_terminal, open_standard_streams, result_stream
 from kairos_async.cli.tracker import Tracker
 from kairos_async.observe import ConsoleSink, FileSink, JSONLinesSink, LogLevel, RunLogger, Sink
 from kairos_async.outcomes import WorkflowResult, WorkflowStatus
@@ -75,8 +76,6 @@ def run(options: RunOptions) -> ExitCode:
                 return ExitCode.INTERRUPTED
             if draft is not None:
                 draft.keep(_as_json(result))
-            for warning in result.warnings:
-                sys.stderr.write(f"kairos: warning: {one_line(warning)}\n")
             show_result(stream, result, shown_live=_is_live(options))
     finally:
         if draft is not None:
@@ -125,17 +124,36 @@ def _sinks(options: RunOptions) -> list[Sink]:
 def watched(
     workflow: Workflow, start: Callable[[], Awaitable[WorkflowResult]], options: RunOptions
 ) -> WorkflowResult | None:
-    """Return the result of the run, seen live if a terminal is there; None if it was interrupted."""
+    """Return the result of the run, seen live if a terminal is there; None if it was interrupted. Say its warnings."""
+    broken_hooks = _kept_from_structlog()
     tracker = Tracker((node.name, workflow.graph.needs(node.name)) for node in workflow.graph.nodes)
     workflow.add_hook(tracker)
     with contextlib.ExitStack() as stack:
         painter = stack.enter_context(Painter(sys.stderr, _frame(tracker))) if _is_live(options) else None
-        try:
-            return anyio.run(_interruptible, start, painter)
-        except (KeyboardInterrupt, _Interrupted):
-            pass
-    sys.stderr.write(f"kairos: interrupted: {_last_word(tracker)}\n")
-    return None
+        result: WorkflowResult | None = None
+        with contextlib.suppress(KeyboardInterrupt, _Interrupted):
+            result = anyio.run(_interruptible, start, painter)
+    open_standard_streams()
+    for warning in broken_hooks if result is None else result.warnings:
+        sys.stderr.write(f"kairos: warning: {one_line(warning)}\n")
+    if result is None:
+        sys.stderr.write(f"kairos: interrupted: {_last_word(tracker)}\n")
+    return result
+
+
+def _kept_from_structlog() -> list[str]:
+    """Return what is told of broken hooks from here on, where nobody has configured structlog, which would print it."""
+    kept: list[str] = []
+
+    def keep(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if event.get("event") != "hook_failed" or "error_message" not in event:
+            return event
+        kept.append(f"hook {event['hook']} raised {event['error_type']}: {event['error_message']}")
+        raise structlog.DropEvent
+
+    if not structlog.is_configured():
+        structlog.configure(processors=[keep, *structlog.get_config()["processors"]])
+    return kept
 
 
 def _frame(tracker: Tracker) -> Callable[[int, int], list[Text]]:
@@ -174,6 +192,7 @@ async def _cancel_on_signal(
     scope: anyio.CancelScope, painter: Painter | None, *, task_status: TaskStatus[None]
 ) -> None:
     """Cancel the scope at the first signal. At the second, which only a run that does not end lives to see, leave."""
+    os.register_at_fork(after_in_child=_forget_signals)
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
@@ -183,6 +202,14 @@ async def _cancel_on_signal(
                 os._exit(ExitCode.INTERRUPTED)
             sys.stderr.write("kairos: ending the run; Ctrl-C again leaves it at once\n")
             scope.cancel()
+
+
+def _forget_signals() -> None:
+    """Have a process that a step forks, as `multiprocessing` does, end at a signal as any other. It would tell this one
+    of it instead, through the socket that both have, and end the run."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _last_word(tracker: Tracker) -> str:

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 from typing_extensions import Buffer
 
@@ -28,13 +28,16 @@ def result_stream() -> Iterator[TextIO]:
     kept = os.dup(1)
     os.dup2(2, 1)
     output = _Output(kept, "w", closefd=False)
+    printed = _stream(2, "w")  # an object of its own: a target that wraps or closes it does not close `sys.stderr`
     try:
         with (
-            contextlib.redirect_stdout(sys.stderr),
+            contextlib.redirect_stdout(printed),
             io.TextIOWrapper(io.BufferedWriter(output), encoding="utf-8", errors="backslashreplace") as stream,
         ):
             yield stream
     finally:
+        with contextlib.suppress(OSError, ValueError):
+            printed.flush()
         os.dup2(kept, 1)
         os.close(kept)
     if output.error is not None and not isinstance(output.error, BrokenPipeError):
@@ -57,7 +60,7 @@ class _Output(io.FileIO):
 
 
 def open_standard_streams() -> None:
-    """Give the process those of the three standard streams that it was started without.
+    """Give the process those of the three standard streams that it was started without, or that a target has closed.
 
     A file that is opened later would else get the number of one of them, and all that is printed.
     """
@@ -66,8 +69,12 @@ def open_standard_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+        if (stream := getattr(sys, name)) is None or getattr(stream, "closed", False):
+            setattr(sys, name, _stream(descriptor, mode))
+
+
+def _stream(descriptor: int, mode: str) -> Any:
+    return os.fdopen(descriptor, mode, 1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, cast
+import enum
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeAlias, cast
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from kairos_async._types import JSONValue
@@ -202,12 +206,14 @@ def dump_object(value: object) -> object:
     """The JSON form of a Pydantic model, a dataclass, a date, an enum or whatever else Pydantic can dump.
 
     Raises:
-        ValueError: Pydantic cannot dump the object, or it contains itself; or it is an iterator, which Pydantic would
-            read to its end, if it has one; or the dump would lose what it holds: a wrapped secret becomes stars, and
-            untrusted text a text like any other. The message is the end of a sentence about its type.
+        ValueError: Pydantic cannot dump the object, or it contains itself; or it is an iterator or has one in it, which
+            Pydantic would read to its end, if it has one; or the dump would lose what it holds: a wrapped secret
+            becomes stars, and untrusted text a text like any other. The message is the end of a sentence about its
+            type.
     """
-    if hasattr(type(value), "__next__"):
-        raise ValueError("which cannot be written as JSON")
+    if (iterator := _iterator_in(value)) is not None:
+        inside = "" if iterator is value else f"which has an iterator in it, of type {type(iterator).__name__}, "
+        raise ValueError(f"{inside}which cannot be written as JSON")
     try:
         dumped = to_jsonable_python(value)
     except (PydanticSerializationError, ValueError, RecursionError):
@@ -218,6 +224,52 @@ def dump_object(value: object) -> object:
             raise ValueError(lost)
     return dumped
 
+
+_Inside: TypeAlias = Callable[[Any], Iterable[object]]
+
+
+def _iterator_in(value: object) -> object | None:
+    """An iterator that a dump of the value would read, be it the value; None if there is none. What properties and
+    serializers give is not known."""
+    waiting: list[Any] = [value]
+    seen: dict[int, object] = {}  # by id; kept, so that no id is used twice
+    while waiting:
+        part: object = waiting.pop()
+        inside = _inside(type(part))
+        if inside is iter:
+            return part
+        if inside is not None and id(part) not in seen:
+            seen[id(part)] = part
+            waiting += [below for below in inside(part) if type(below) not in _SCALARS]
+    return None
+
+
+def _look_inside(kind: type) -> _Inside | None:
+    if hasattr(kind, "__next__"):
+        return iter
+    if issubclass(kind, BaseModel):
+        return lambda model: [
+            *map(vars(model).get, kind.__pydantic_fields__),
+            getattr(model, "__pydantic_extra__", None),
+        ]
+    if names := getattr(kind, "__dataclass_fields__", ()):
+        return lambda instance: [getattr(instance, name, None) for name in names]
+    return next((inside for base, inside in _CONTAINERS if issubclass(kind, base)), None)
+
+
+_inside: Final[Callable[[type], _Inside | None]] = functools.lru_cache(maxsize=1_000)(_look_inside)
+"""What gives the parts of an object of this class at which a dump would look; None: there are none; `iter`: the object
+is an iterator. To work it out takes as long as the dump of a small model."""
+
+_CONTAINERS: Final[tuple[tuple[type, _Inside], ...]] = (
+    (dict, dict.values),
+    (list, list.__iter__),
+    (tuple, tuple.__iter__),
+    (set, set.__iter__),
+    (frozenset, frozenset.__iter__),
+    (deque, deque.__iter__),
+    (enum.Enum, lambda member: (member.value,)),
+)
 
 _STARS: Final = "****"
 """What is left of a `pydantic.SecretStr`."""

@@ -13,13 +13,15 @@ import math
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
 from kairos_async.exceptions import ExecutionError
+
+_T = TypeVar("_T")
 
 _MOST_RESTING: Final = 32
 """Workers that wait for what becomes ready next: waking one costs 3 us, where a new one costs 10. A graph of layers
@@ -69,6 +71,8 @@ class Workers:
             if len(group.exceptions) == len(self._errors) == 1:
                 raise self._errors[0] from None  # as it is on asyncio's own tasks
             raise
+        if self._scopes:  # of a worker that was cancelled before it began
+            raise _foreign_request()
 
     async def _run(self, pump: Callable[[], None], stop: Callable[[], None]) -> None:
         self._stop = stop
@@ -98,14 +102,7 @@ class Workers:
             await self._wait()
 
     async def _end(self) -> None:
-        self.cancel()
-        with anyio.CancelScope(shield=True):
-            while self._scopes:
-                try:
-                    await self._wait()
-                except anyio.get_cancelled_exc_class():
-                    # asyncio's own Task.cancel() knows no shield. The first one is raised when the workers have ended.
-                    continue
+        self.cancel()  # and the group waits for all of them, also those that were cancelled before they began
 
     def start(self, work: Work, *arguments: object, name: str, context: contextvars.Context) -> None:
         """Start a worker with these context variables."""
@@ -221,6 +218,16 @@ class LoopWorkers(Workers):
         del self._scopes[task]
         self._note_end()
 
+    async def _end(self) -> None:
+        self.cancel()
+        with anyio.CancelScope(shield=True):
+            while self._scopes:
+                try:
+                    await self._wait()
+                except anyio.get_cancelled_exc_class():
+                    # asyncio's own Task.cancel() knows no shield. The first one is raised when the workers have ended.
+                    continue
+
     def rest(self, slot: object) -> Any:
         # The last one that is busy ends the run, at once.
         if len(self._resting) >= _MOST_RESTING or len(self._scopes) - len(self._resting) <= 1:
@@ -304,6 +311,21 @@ async def shake_off_requests() -> None:
         except anyio.get_cancelled_exc_class():
             pass
         task.uncancel()
+
+
+async def outlast_requests(function: Callable[..., Awaitable[_T]], *arguments: Any) -> _T:
+    """Await the function, and call it again if such a request ends it: only a scope, or its own end, does.
+
+    For what has to go on until a run has ended. A loop that is about to close, as that of `asyncio.run`, asks all tasks
+    at once, whatever shields them.
+    """
+    while True:
+        try:
+            return await function(*arguments)
+        except anyio.get_cancelled_exc_class():
+            if cancel_pending():
+                raise
+            await shake_off_requests()
 
 
 def cancel_pending() -> bool:

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from kairos_async.engine.emit import Inbox
-from kairos_async.engine.tasks import clock_of, native_loop
+from kairos_async.engine.tasks import clock_of, native_loop, outlast_requests
 from kairos_async.events import Facts, WorkflowComplete
 from kairos_async.observe.making_way import make_way, make_way_back
 from kairos_async.observe.piles import Piece, Pile, Portion, facts_in
@@ -64,6 +64,7 @@ class Lane:
     """A sink's queue in one run. What is queued changes under the lock of its source only.
 
     Attributes:
+        at_work: whether a task has begun to empty the queue.
         begun: set when the sink knows of the run, or is broken.
         done: set when the sink is not called any more.
         broken: whether the sink was given up.
@@ -76,7 +77,7 @@ class Lane:
     __slots__ = (
         *("_after", "_before", "_begin", "_counts", "_final", "_held", "_holds", "_idle", "_pending"),
         *("_redactor", "_room", "_scope", "_size", "_source", "_timeout", "_wait", "_wake"),
-        *("begun", "broken", "closing", "done", "dropped", "lost", "problem", "target"),
+        *("at_work", "begun", "broken", "closing", "done", "dropped", "lost", "problem", "target"),
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Lane:
     ) -> None:
         self.target = target
         self._source = source
+        self.at_work = False
         self.begun = anyio.Event()
         self.done = anyio.Event()
         self.broken = False
@@ -192,7 +194,11 @@ class Lane:
         self._scope.cancel()
 
     async def work(self, run_id: str, workflow: str) -> None:
-        """Give the sink what comes up until the run has ended. No cancellation from outside gets in here."""
+        """Give the sink what comes up until the run has ended, unless another task does already. No cancellation from
+        outside gets in here."""
+        if self.at_work:
+            return
+        self.at_work = True
         target = self.target
         target.join()
         try:
@@ -229,7 +235,7 @@ class Lane:
             self._idle = True
             self._wake = anyio.Event()
             self._source.inbox.rest()
-            await self._wake.wait()
+            await outlast_requests(self._wake.wait)
             self._idle = False
             self._source.collect()
         return self._pending.count > 0 or self._final is not None
@@ -257,8 +263,11 @@ class Lane:
         """Let something come up, unless there is much already or the run has ended."""
         if not self.closing and self._pending.count < self._size // 2:
             self._wake = anyio.Event()
-            with anyio.move_on_after(_PAUSE):
-                await self._wake.wait()
+            await outlast_requests(self._sleep)
+
+    async def _sleep(self) -> None:
+        with anyio.move_on_after(_PAUSE):
+            await self._wake.wait()
 
     async def _give(self, pieces: list[Piece], dropped: int) -> Outcome:
         target = self.target
@@ -292,36 +301,59 @@ class Lane:
         outcome = Outcome()
         if self.broken:
             return outcome
-        target = self.target
-        made_way = not (self._holds and (self.begun.is_set() or not target.required))
-        async with target.turn():
-            if target.stuck:
-                self._break(f"hangs in a call of another run, for more than {self._timeout:g} s")
+        outcome.made_way = not (self._holds and (self.begun.is_set() or not self.target.required))
+        turn = self.target.turn()
+        await outlast_requests(turn.acquire)
+        try:
+            if self.target.stuck:
+                self._break(self._hangs_elsewhere())
                 return outcome
-            until = time.monotonic() + self._timeout
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._carry_out, call, outcome)
-                if not made_way:
-                    made_way = await make_way(self, outcome.ended)
-                await wait_for(self._timeout, outcome.ended)
-                # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
-                while outcome.in_thread and not outcome.ended.is_set() and time.monotonic() < until:
-                    await anyio.lowlevel.checkpoint()
-                if not outcome.ended.is_set():
-                    self._break(f"was not done with a call after {self._timeout:g} s")
-                    tasks.cancel_scope.cancel()
-        if not made_way:
+            await outlast_requests(self._make, call, outcome)
+        finally:
+            turn.release()
+        if not outcome.made_way:
             self._wake = anyio.Event()
-            await make_way_back(self, self._wake)
+            await outlast_requests(make_way_back, self, self._wake)
         if outcome.error is not None:
             self._note(outcome.error)
         return outcome
+
+    async def _make(self, call: Callable[[Outcome], Awaitable[None]], outcome: Outcome) -> None:
+        """Make the call in a task of its own; in another one, if that is cancelled before it begins."""
+        while not (outcome.tried or self.broken):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._carry_out, call, outcome)
+                if not outcome.made_way:
+                    outcome.made_way = await outlast_requests(make_way, self, outcome.ended)
+                await outlast_requests(self._wait_for, outcome)
+                if not outcome.ended.is_set():
+                    waits = outcome.in_thread and outcome.began is None  # for another event loop's call
+                    late = f"was not done with a call after {self._timeout:g} s"
+                    self._break(self._hangs_elsewhere() if waits else late)
+                    tasks.cancel_scope.cancel()
+
+    async def _wait_for(self, outcome: Outcome) -> None:
+        """Wait until a call has ended, but no longer than it may take. What another event loop's call takes before, in
+        the same sink, does not count, unless that one hangs."""
+        started = time.monotonic()
+        await wait_for(self._timeout, outcome.ended)
+        jumped = time.monotonic() < started + self._timeout / 2
+        while outcome.in_thread and not outcome.ended.is_set():
+            began = outcome.began
+            if self.target.stuck if began is None else time.monotonic() > began + self._timeout:
+                break
+            # A virtual clock jumps over the work of a thread: whether one hangs is a matter of real time.
+            await (anyio.lowlevel.checkpoint() if jumped else wait_for(self._timeout / _SLICES, outcome.ended))
+
+    def _hangs_elsewhere(self) -> str:
+        return f"hangs in a call of another run, for more than {self._timeout:g} s"
 
     def _note(self, error: BaseException) -> None:
         """Keep what the sink raised first."""
         self.problem = self.problem or "raised " + ": ".join(filter(None, sanitize_exception(error, self._redactor)))
 
     async def _carry_out(self, call: Callable[[Outcome], Awaitable[None]], outcome: Outcome) -> None:
+        outcome.tried = True
         try:
             await call(outcome)
         finally:

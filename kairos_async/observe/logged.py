@@ -186,6 +186,11 @@ class Logged:
                     return True
         return False
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no sink is called any more."""
+        return all(lane.done.is_set() for lane in self.lanes)
+
     async def finish(self, seconds: float) -> None:
         """Let the sinks take what is left, and give up those that take longer."""
         for lane in self.lanes:

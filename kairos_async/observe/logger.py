@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import get_args
 
 import anyio
+import anyio.abc
 import structlog
 
-from kairos_async.events import Event
+from kairos_async.events import Event, each_once
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.lanes import Lane, OnFull
 from kairos_async.observe.levels import OUTPUT_FROM, LogLevel
@@ -79,7 +80,7 @@ class RunLogger:
         shown = shown_at(self.verbosity)
         self.kinds = shown | COUNTED
         self.outputs = OUTPUT_FROM in self.verbosity.up_to()
-        self._targets = [Target(sink) for sink in sinks]
+        self._targets = [Target(sink) for sink in each_once(sinks)]
         self._redactor = Redactor(sensitive_keys) if sensitive_keys else None
         self._showing = Showing(shown, self.outputs, self._redactor)
         self._queue_size = queue_size
@@ -119,16 +120,26 @@ class RunLogger:
             Lane(target, self._queue_size, self._on_full, self._sink_timeout, redactor, run) for target in self._targets
         ]
         run.open_lanes(lanes, waits=self._on_full == "wait")
-        async with anyio.create_task_group() as tasks:
-            for lane in lanes:
+
+        def start_lanes(tasks: anyio.abc.TaskGroup) -> None:
+            for lane in (lane for lane in lanes if not lane.at_work):
                 tasks.start_soon(lane.work, run.run_id, workflow)
+
+        async with anyio.create_task_group() as tasks:
+            start_lanes(tasks)
             try:
                 if not await run.is_refused():
                     yield
             except BaseException as error:  # raised again below: a task group would make a group of it
                 raised = error
             with anyio.CancelScope(shield=True):
-                await run.finish(self._sink_timeout)
+                while not run.has_ended:
+                    start_lanes(tasks)  # again those that were cancelled, see below, before they had begun
+                    try:
+                        await run.finish(self._sink_timeout)
+                    except anyio.get_cancelled_exc_class() as error:
+                        # asyncio's own Task.cancel() knows no shield. It is raised when the sinks are done.
+                        raised = raised or error
         problems = run.problems()
         if raised is not None:
             for problem in problems:

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from kairos_async.engine.tasks import outlast_requests
 from kairos_async.events import Event, Facts, event_of
 from kairos_async.exceptions import ConfigError
 from kairos_async.observe.piles import Piece, Rendered, facts_in
@@ -59,19 +60,24 @@ class Outcome:
         count: of the events that the sink took or refused.
         errors: of the events that it refused, or 1 if another method raised.
         error: the first.
+        tried: whether the call was begun.
+        made_way: whether the run need not make way for the call's thread, or has done so.
         in_thread: whether the call runs in a thread, and so goes on when it is given up.
+        began: when it began there, in seconds of `time.monotonic`; None: it has not, since another event loop calls.
         running: whether it has begun in its thread, and not ended there.
         given_up: whether nobody waits for its thread any more.
         ended: set when it has ended, or was given up.
     """
 
-    __slots__ = ("count", "ended", "error", "errors", "given_up", "in_thread", "running")
+    __slots__ = ("began", "count", "ended", "error", "errors", "given_up", "in_thread", "made_way", "running", "tried")
 
     def __init__(self) -> None:
         self.count = 0
         self.errors = 0
         self.error: BaseException | None = None
+        self.tried = self.made_way = False
         self.in_thread = False
+        self.began: float | None = None
         self.running = False
         self.given_up = False
         self.ended = anyio.Event()
@@ -266,24 +272,32 @@ class Target:
         return answer if inspect.isawaitable(answer) else None
 
     async def _in_thread(self, function: Callable[[], T], outcome: Outcome) -> T:
-        """Call a function in a worker thread. A cancellation leaves the thread behind, `stuck` until it ends."""
+        """Call a function in a worker thread. A cancelled scope leaves the thread behind, `stuck` until it ends."""
         outcome.in_thread = True
+        returned: list[T | None] = []
 
-        def call() -> T | None:
+        def call() -> None:
             with self._lock:  # two event loops, in two threads, may share the sink
                 with self._counting:
-                    if outcome.given_up:  # while it waited for the other one: its events are counted as lost
-                        return None
+                    # Given up while it waited for the other one: its events are counted as lost. Or a thread before has
+                    # done it, whose end a request to cancel this task kept from being seen.
+                    if outcome.given_up or returned:
+                        return
                     outcome.running = True
+                    outcome.began = time.monotonic()
                 try:
-                    return function()
+                    returned.append(function())
                 finally:
                     with self._counting:
                         outcome.running = False
                         self.stuck -= outcome.given_up
 
+        def start() -> Awaitable[None]:
+            return anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=_limiter())
+
         try:
-            return cast(T, await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=_limiter()))
+            await outlast_requests(start)
+            return cast(T, returned[0] if returned else None)
         finally:
             with self._counting:
                 outcome.given_up = True

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from starlette.background import BackgroundTask
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from kairos_async._types import JSONValue
 from kairos_async.events import Event, LLMDelta, StepComplete, WorkflowComplete
@@ -63,18 +63,34 @@ class EventStream(Response):
         self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        failed: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cancel_when_gone, receive, tasks.cancel_scope)
-            async with aclosing(self._workflow.stream(self._inputs, timeout=self._timeout)) as events:
+
+            async def send_while_there(message: Message) -> None:
                 try:
-                    first = await anext(events)
-                except (StateError, PlanError):
-                    await problem(*INVALID)(scope, receive, send)
-                else:
-                    await self._send(send, first, events)
+                    await send(message)
+                except OSError:  # so servers may say that the client has gone away
+                    tasks.cancel_scope.cancel()
+
+            try:
+                await self._answer(scope, receive, send_while_there)
+            except Exception as error:  # raised below, since a task group would wrap it
+                failed = error
             tasks.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
         if self.background is not None:
             await self.background()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._workflow.stream(self._inputs, timeout=self._timeout)) as events:
+            try:
+                first = await anext(events)
+            except (StateError, PlanError):
+                await problem(*INVALID)(scope, receive, send)
+            else:
+                await self._send(send, first, events)
 
     async def _send(self, send: Send, first: Event, rest: AsyncIterator[Event]) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
@@ -18,7 +19,7 @@ from kairos_async.adapters._connections import connections
 from kairos_async.adapters.governor import Governor
 from kairos_async.exceptions import ConfigError, KairosError, PlanError, StateError
 from kairos_async.outcomes import WorkflowResult, WorkflowStatus
-from kairos_async.security import redact_sensitive
+from kairos_async.security import REDACTED, redact_sensitive
 from kairos_async.workflow import Workflow
 
 GONE: Final = 499
@@ -111,6 +112,7 @@ async def respond(
 ) -> Response:
     """As `run_for`; the response has the run's id and its output, or the problem in the form of RFC 9457.
 
+    Of a `pydantic.SecretStr` in the output, the client gets `[REDACTED]`.
     A client that went away gets nothing, and the log of the server has the status 499.
     """
     try:
@@ -120,8 +122,16 @@ async def respond(
     except (StateError, PlanError):
         return problem(*INVALID)
     if result.status is WorkflowStatus.COMPLETE:
-        return JSONResponse({"run_id": result.run_id, "output": result.output})
+        return _Answer({"run_id": result.run_id, "output": result.output})
     return problem(*told(result.error_type), run_id=result.run_id)
+
+
+class _Answer(JSONResponse):
+    """JSON of what state holds."""
+
+    def render(self, content: Any) -> bytes:
+        """Write it; wrapped secrets are all of it that JSON has no form for."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=lambda _: REDACTED).encode()
 
 
 def told(error_type: object) -> tuple[int, str, str]:

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 
 @pytest.fixture(autouse=True)
 def process_as_it_was() -> Iterator[None]:
-    """Forget the modules that a test's commands loaded, and where they were found."""
+    """Forget the modules that a test's commands loaded, where they were found, and what structlog was told."""
     modules, finders = set(sys.modules), list(sys.meta_path)
     yield
+    structlog.reset_defaults()
     sys.meta_path[:] = finders
     for name in set(sys.modules) - modules:
         if getattr(sys.modules[name], "__file__", None) is None or "site-packages" not in str(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from kairos_async import events as types
 from kairos_async.cli.board import board
+from kairos_async.cli.painter import Painter
 from kairos_async.cli.tracker import Tracker
 from kairos_async.cli.tree import tree_of
 from kairos_async.events import Event, EventLevel
@@ -233,6 +236,23 @@ def test_the_display_of_a_run_that_was_stopped_meanwhile(project: Path) -> None:
     assert below == [["✓", "small", "2/2"], ["├─", "✓", "wait"], ["└─", "✓", "act"]]
 
 
+def test_a_terminal_that_does_not_know_its_size_has_the_usual_one() -> None:
+    """It says 0, which left room for three dots."""
+    asked: list[tuple[int, int]] = []
+
+    def frame(width: int, height: int) -> list[Text]:
+        asked.append((width, height))
+        return []
+
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as stream:
+        painter = Painter(stream, frame)
+        painter._paint()
+        painter._stream.close()
+    os.close(ours)
+    assert asked == [(79, 23)]
+
+
 def test_the_terminal_of_these_tests_sees_flicker() -> None:
     """A line that is cleared first is counted, and so is one that is too long."""
     screen = Screen(10, 4)
@@ -256,13 +276,16 @@ def talk(ctx):
     subprocess.run(["echo", "by a child"], check=True)
     subprocess.run(["echo", "by another"], stdout=sys.stdout, check=True)
     sys.stderr.write("no end of line")
+    sys.stdout = None
+    sys.stderr.close()
 
 workflow = Workflow("talking", [Step("talk", talk)])
 """
 
 
 def test_whatever_a_step_prints_comes_above(tmp_path: Path) -> None:
-    """By Python, as bytes, by C code and by programs: as it works in a pipe, and not across the painted lines."""
+    """By Python, as bytes, by C code and by programs: as it works in a pipe, and not across the painted lines. A
+    step may even close what it printed to."""
     (tmp_path / "talking.py").write_text(TALKING)
     terminal = Terminal("run", "talking.py", cwd=tmp_path)
     assert terminal.finish() == 0

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
 from kairos_async.cli.app import main
 from kairos_async.observe import read_log
@@ -58,8 +59,30 @@ async def slow(ctx):
     print("ready", file=sys.stderr, flush=True)
     await anyio.sleep(3600)
 
+def broken(event):
+    raise LookupError("gone")
+
 workflow = Workflow("long", [Step("quick", quick), Step("slow", slow, depends_on=["quick"]),
-                             Step("never", quick, depends_on=["slow"])])
+                             Step("never", quick, depends_on=["slow"])], hooks=[broken])
+""",
+    "careless_wf.py": """
+import io
+import multiprocessing
+import sys
+from kairos_async import Step, Workflow
+
+sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8")
+
+def fork(ctx):
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # which ends its processes by SIGTERM
+        return pool.map(str, [1, 2])
+
+def close(ctx):
+    print("printed")
+    sys.stdout.close()
+    sys.stderr.close()
+
+workflow = Workflow("careless", [Step("fork", fork), Step("close", close, depends_on=["fork"])], output="fork")
 """,
     "stuck_wf.py": """
 import sys
@@ -106,6 +129,15 @@ def test_complete_is_0_and_stdout_is_nothing_but_json(project: Path) -> None:
         assert f"printed {place}" in done.stderr
     assert "done    chat" in done.stderr
     assert "sk-ant" not in done.stdout + done.stderr
+
+
+def test_steps_may_fork_and_close_the_standard_streams(project: Path) -> None:
+    """The signals of a forked process are its own, and the result and what is said of the run come out."""
+    done = kairos("run", "careless_wf.py", "-q", cwd=project)
+    assert (done.returncode, json.loads(done.stdout)["output"]) == (0, ["1", "2"])
+    assert "printed" in done.stderr
+    assert "ending the run" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_failed_run_is_1(project: Path) -> None:
@@ -172,7 +204,11 @@ def test_an_interrupted_run_is_130_and_says_what_finished(number: int, project: 
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1] == "kairos: interrupted: 1 of 3 steps completed (quick); cancelled: slow."
+    assert err.splitlines()[-2:] == [
+        "kairos: warning: hook broken raised LookupError: gone",
+        "kairos: interrupted: 1 of 3 steps completed (quick); cancelled: slow.",
+    ]
+    assert err.count("LookupError") == 1
     assert "Traceback" not in err
     assert read_log(project / "run.jsonl").status is WorkflowStatus.CANCELLED
 
@@ -267,6 +303,19 @@ def test_quiet_and_verbose(project: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().err == ""
     assert main(["run", "good_wf.py", "-v"]) == 0
     assert '-> {"greeting": "hello", "api_key": "[REDACTED]"}' in capfd.readouterr().err
+
+
+def test_a_broken_hook_is_one_warning(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of the command's own; to a structlog that the target configures, it is told as by every run."""
+    hooked = (project / "bad_wf.py").read_text() + "workflow.add_hook(lambda event: 1 / 0)\n"
+    (project / "hooked_wf.py").write_text(hooked)
+    assert main(["run", "hooked_wf.py", "-q"]) == 1
+    assert capfd.readouterr().err == "kairos: warning: hook <lambda> raised ZeroDivisionError: division by zero\n"
+    log = "import structlog\nstructlog.configure(processors=[structlog.processors.JSONRenderer()])\n"
+    (project / "logged_wf.py").write_text(log + hooked)
+    structlog.reset_defaults()
+    assert main(["run", "logged_wf.py", "-q"]) == 1
+    assert json.loads(capfd.readouterr().err.splitlines()[0])["event"] == "hook_failed"
 
 
 def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
+from pydantic import BaseModel
 
 from kairos_async import (
     ConfigError,
@@ -33,6 +38,24 @@ def cyclic() -> list[object]:
     return loop
 
 
+class Record(BaseModel):
+    """A model whose fields hold anything."""
+
+    rows: Any
+
+
+@dataclasses.dataclass
+class Page:
+    """The same as a dataclass."""
+
+    rows: Any
+
+
+def endless() -> Iterator[int]:
+    """Give numbers without end."""
+    return (number for number in itertools.count())
+
+
 def deep(levels: int) -> object:
     """Return empty lists inside lists."""
     value: object = 0
@@ -43,7 +66,9 @@ def deep(levels: int) -> object:
 
 NOT_JSON: dict[str, Callable[[], object]] = {
     "set": lambda: {1, 2},
-    "endless generator": lambda: (number for number in itertools.count()),
+    "endless generator": endless,
+    "endless generator in a model": lambda: Record(rows=endless()),
+    "endless generator deep in a dataclass": lambda: Page({"of": [deque([Record(rows={endless()})])]}),
     "iterator, which could be endless": lambda: map(str, [1]),
     "nan": lambda: math.nan,
     "infinity": lambda: -math.inf,
@@ -94,8 +119,23 @@ async def test_the_timeout_of_a_run_is_checked() -> None:
 
 async def test_run_sync_inside_a_loop_says_what_to_do() -> None:
     """It would deadlock or nest loops."""
+    workflow = Workflow("w", [Step("a", OK)])
     with pytest.raises(ConfigError, match=r"await workflow\.run"):
-        Workflow("w", [Step("a", OK)]).run_sync()
+        workflow.run_sync()
+    assert (await anyio.to_thread.run_sync(workflow.run_sync)).status == "complete"
+
+
+def test_run_sync_in_a_callback_of_a_loop_says_so_too() -> None:
+    """A signal handler, say, while no task runs."""
+    workflow = Workflow("w", [Step("a", OK)])
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: raised.append(context["exception"]))
+    raised: list[Exception] = []
+    loop.call_soon(workflow.run_sync)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert [type(error) for error in raised] == [ConfigError]
 
 
 @pytest.mark.parametrize("kind", NOT_JSON)

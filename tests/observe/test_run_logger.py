@@ -87,6 +87,17 @@ async def test_every_kind_of_sink_gets_every_event_before_run_returns(tmp_path: 
     assert len(stream.getvalue().splitlines()) == len(log.events)
 
 
+async def test_who_is_given_twice_is_told_once() -> None:
+    """A logger, a method, and a sink of a logger; not two that are alike."""
+    keeping, methods, others = Keeping(), Keeping(), (Events(), Events())
+    logger = RunLogger("verbose", [keeping, methods.emit, keeping, methods.emit])
+    workflow = Workflow("w", [Step("a", returns(1))], hooks=[logger, *others, logger])
+    workflow.add_hook(logger)
+    await workflow.run()
+    assert logger.get_log().events == tuple(methods.events) == tuple(keeping.events)
+    assert list(methods.events[:-1]) == others[0][:-1] == others[1][:-1]
+
+
 @pytest.mark.parametrize("keep", [100_000, 700])
 async def test_a_long_log_is_whole(keep: int) -> None:
     """Or has the newest events, as many as are kept; and sinks of any kind get all of it."""
@@ -361,7 +372,7 @@ def test_two_event_loops_may_share_a_logger() -> None:
 
 
 def test_a_call_of_another_event_loop_is_waited_for() -> None:
-    """It has not been given up, so it does not hang: nothing is lost."""
+    """It has not been given up, so it does not hang, and its time is not that of those who wait: nothing is lost."""
     under_way, go_on = threading.Event(), threading.Event()
     kept: list[Event] = []
 
@@ -371,17 +382,18 @@ def test_a_call_of_another_event_loop_is_waited_for() -> None:
         assert go_on.wait(5)
 
     async def let_go(ctx: StepContext) -> None:
-        await anyio.sleep(0.01)
+        await anyio.sleep(0.6)
         go_on.set()
 
-    logger = RunLogger(sinks=[sink])
-    first = threading.Thread(target=Workflow("first", [Step("a", returns(1))], hooks=[logger]).run_sync)
+    logger = RunLogger(sinks=[sink], sink_timeout=0.3)
+    facts = [Portion([LLMCall("r", 1, datetime.now(UTC), None, EventLevel.INFO, {}).facts], pack=False)]
+    first = threading.Thread(target=lambda: anyio.run(logger._targets[0].emit, Outcome(), facts, 0))
     first.start()
     assert under_way.wait(5)
     result = Workflow("second", [Step("a", let_go)], hooks=[logger]).run_sync()
     first.join()
     assert result.warnings == ()
-    assert len(kept) == 8
+    assert len(kept) == 1 + 4
 
 
 def test_a_call_that_was_given_up_before_its_turn_is_not_made_later() -> None:

@@ -207,6 +207,47 @@ async def test_a_client_that_goes_away_cancels_its_run(path: str) -> None:
         assert client.status == 499
 
 
+@pytest.mark.parametrize("after", [0, 1, 2, 4])
+async def test_a_client_whose_server_refuses_to_send_has_gone_away(after: int) -> None:
+    """As ASGI lets it: the run of a stream is cancelled, and nothing is raised."""
+    client, sent, before = Client(app_for(HELLO), "/events", {}), 0, others()
+
+    async def send(message: Message) -> None:
+        nonlocal sent
+        if sent == after:
+            raise OSError("gone")
+        sent += 1
+
+    started = anyio.current_time()
+    await client.app(client.scope, client.receive, send)
+    assert anyio.current_time() - started == after // 3
+    assert not others() - before
+
+
+async def test_an_error_of_the_endpoint_is_raised_as_it_is() -> None:
+    """For the application's own handlers."""
+    app = fastapi.FastAPI()
+
+    @app.post("/events")
+    async def events() -> fastapi.Response:
+        return EventStream(HELLO, {}, timeout=-1)
+
+    @app.exception_handler(ConfigError)
+    async def explain(request: fastapi.Request, error: ConfigError) -> fastapi.Response:
+        return fastapi.responses.JSONResponse({"mine": True}, 500)
+
+    assert (await ask_app(app, "/events", {})).text == '{"mine":true}'
+
+
+@pytest.mark.parametrize("path", ["/run", "/events"])
+async def test_a_wrapped_secret_in_an_output_stays_hidden(path: str) -> None:
+    """The rest of the output is there."""
+    workflow = Workflow("w", [Step("a", returns({"key": pydantic.SecretStr("hunter-2-hunter"), "n": 1}))])
+    client = await ask_app(app_for(workflow), path, {})
+    assert client.status == 200
+    assert '"output":{"key":"[REDACTED]","n":1}' in client.text
+
+
 FAILURES = {
     "an error": (raises(ValueError(SECRET)), 500, "failed"),
     "a model": (raises(ModelUnavailableError("openai", SECRET, "in trouble")), 502, "model-unavailable"),
