@@ -80,7 +80,9 @@ class Fanout:
         self.outputs: list[JSONValue] = [None] * self._count
         step = node.step
         self._account = run.account.part("step", f"Step {node.name!r}", step.budget, self.started)
-        self._deadline = min(self.started + (step.total_timeout or math.inf), self._account.deadline)
+        self._deadline = self.started + (step.total_timeout or math.inf)
+        if step.budget is not None:  # without one of its own, the account is that of the run, whose seconds end the run
+            self._deadline = min(self._deadline, self._account.deadline)
         self._item_budget = step.item_budget
         self._starts = array("d", [math.nan]) * self._count
         self._durations = self._starts[:]
