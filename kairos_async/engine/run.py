@@ -360,6 +360,7 @@ class Run(Dispatch):
         if self.hooks:
             announce(self, result, gave_up.action if gave_up else None)
         if gave_up is not None and gave_up.action is FailureAction.REPLAN:
+            self.active[node.name] = result
             if await replan(self, node, result, gave_up.failure, slot):
                 return
             skips = node.policy.fallback_action is FailureAction.SKIP and not self.stopping
