@@ -15,9 +15,9 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.results import RunRecord
-from kairos_async.engine.runner import call_user, explain, was_cancelled
+from kairos_async.engine.runner import call_user, deliver_cancellation, explain, was_cancelled
 from kairos_async.engine.slots import Slot
-from kairos_async.engine.tasks import shake_off_requests
+from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import EventLevel, PlanReplaced
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import Failure
@@ -105,6 +105,8 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
     except BaseException as error:
         if was_cancelled(run, error):
             raise
+        if cancel_pending():
+            await deliver_cancellation()
         cause = explain(run, node.name, error, failure.attempt)
         run.abort(dataclasses.replace(cause, error_message=f"the planner failed: {cause.error_message}"))
         return False

@@ -104,7 +104,7 @@ async def attempt(call: Call, number: int) -> bool:
                     output = node.output_contract.validate(output, node.output_subject)
             accept(call, output)
         if not _commit(call):
-            await _deliver_cancellation()
+            await deliver_cancellation()
     except BaseException as error:
         _note_failure(call, error, started)
         return False
@@ -131,8 +131,8 @@ def _commit(call: Call) -> bool:
     return True
 
 
-async def _deliver_cancellation() -> NoReturn:
-    """Let the cancellation that an action swallowed arrive here: some scope around is cancelled, or its time is up."""
+async def deliver_cancellation() -> NoReturn:
+    """Let a cancellation arrive here that was swallowed: some scope around is cancelled, or its time is up."""
     await anyio.sleep_forever()
     raise AssertionError("sleep_forever() came back")
 
@@ -200,6 +200,9 @@ def _note_failure(call: Call, error: BaseException, started: float) -> None:
 def was_cancelled(run: RunServices, error: BaseException) -> bool:
     """Whether this is a cancellation delivered from outside, or something else that no step may keep.
 
+    A group that holds more than the cancellation is none: a scope would take that out and let the rest through, as an
+    error of the run. Who gets one while `cancel_pending()` has the cancellation delivered anew.
+
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
     GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs.
     """
@@ -208,10 +211,9 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
         return True
     if issubclass(kind, GeneratorExit):
         return not run.workers.run_current_task()
-    cancelled = anyio.get_cancelled_exc_class()
     if issubclass(kind, BaseExceptionGroup):
-        return _holds(error, KeyboardInterrupt) or (_holds(error, cancelled) and cancel_pending())
-    return issubclass(kind, cancelled) and cancel_pending()
+        return _holds(error, KeyboardInterrupt)
+    return issubclass(kind, anyio.get_cancelled_exc_class()) and cancel_pending()
 
 
 def _holds(group: BaseException, kind: type[BaseException]) -> bool:
@@ -282,7 +284,7 @@ async def _decide(call: Call) -> AttemptFailed:
     """
     failed, call.failed = call.failed, None
     if failed is None:
-        await _deliver_cancellation()
+        await deliver_cancellation()
     await shake_off_requests()  # before anything else is awaited
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
@@ -318,6 +320,8 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
     except BaseException as error:
         if was_cancelled(call.run, error):
             raise
+        if cancel_pending():
+            await deliver_cancellation()
         cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
         said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
         answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)
