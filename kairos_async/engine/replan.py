@@ -15,9 +15,9 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.results import RunRecord
-from kairos_async.engine.runner import call_user, deliver_cancellation, explain, was_cancelled
+from kairos_async.engine.runner import call_user, explain, let_cancellation_through
 from kairos_async.engine.slots import Slot
-from kairos_async.engine.tasks import cancel_pending, shake_off_requests
+from kairos_async.engine.tasks import shake_off_requests
 from kairos_async.events import EventLevel, PlanReplaced
 from kairos_async.exceptions import PlanError
 from kairos_async.failure import Failure
@@ -103,10 +103,7 @@ async def _replace(run: Replannable, node: Node, result: StepResult, failure: Fa
         await shake_off_requests()
         graph, names = _splice(run, removed, added, number)
     except BaseException as error:
-        if was_cancelled(run, error):
-            raise
-        if cancel_pending():
-            await deliver_cancellation()
+        await let_cancellation_through(run, error)
         cause = explain(run, node.name, error, failure.attempt)
         run.abort(dataclasses.replace(cause, error_message=f"the planner failed: {cause.error_message}"))
         return False

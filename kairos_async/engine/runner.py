@@ -104,7 +104,7 @@ async def attempt(call: Call, number: int) -> bool:
                     output = node.output_contract.validate(output, node.output_subject)
             accept(call, output)
         if not _commit(call):
-            await deliver_cancellation()
+            await _deliver_cancellation()
     except BaseException as error:
         _note_failure(call, error, started)
         return False
@@ -131,7 +131,7 @@ def _commit(call: Call) -> bool:
     return True
 
 
-async def deliver_cancellation() -> NoReturn:
+async def _deliver_cancellation() -> NoReturn:
     """Let a cancellation arrive here that was swallowed: some scope around is cancelled, or its time is up."""
     await anyio.sleep_forever()
     raise AssertionError("sleep_forever() came back")
@@ -201,7 +201,7 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
     """Whether this is a cancellation delivered from outside, or something else that no step may keep.
 
     A group that holds more than the cancellation is none: a scope would take that out and let the rest through, as an
-    error of the run. Who gets one while `cancel_pending()` has the cancellation delivered anew.
+    error of the run.
 
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
     GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs.
@@ -214,6 +214,14 @@ def was_cancelled(run: RunServices, error: BaseException) -> bool:
     if issubclass(kind, BaseExceptionGroup):
         return _holds(error, KeyboardInterrupt)
     return issubclass(kind, anyio.get_cancelled_exc_class()) and cancel_pending()
+
+
+async def let_cancellation_through(run: RunServices, error: BaseException) -> None:
+    """Raise what user code raised if it is a cancellation, and a cancellation if it was to answer one with an error."""
+    if was_cancelled(run, error):
+        raise error
+    if cancel_pending():
+        await _deliver_cancellation()
 
 
 def _holds(group: BaseException, kind: type[BaseException]) -> bool:
@@ -284,7 +292,7 @@ async def _decide(call: Call) -> AttemptFailed:
     """
     failed, call.failed = call.failed, None
     if failed is None:
-        await deliver_cancellation()
+        await _deliver_cancellation()
     await shake_off_requests()  # before anything else is awaited
     failure = failed.failure
     if failed.action is FailureAction.RETRY and not failure.retryable:
@@ -306,7 +314,10 @@ async def _decide(call: Call) -> AttemptFailed:
 
 
 async def _ask_handler(call: Call, failure: Failure) -> Any:
-    """The custom handler's answer. A handler that fails aborts the run: its failure is the step's."""
+    """The custom handler's answer, after which the call has no slot.
+
+    A handler that fails aborts the run: its failure is the step's.
+    """
     handler = call.node.policy.custom_handler
     assert handler is not None
     call.slot.give_up()
@@ -318,15 +329,12 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         if answer is FailureAction.CUSTOM:
             raise PolicyError("it returned CUSTOM, which would ask it again.")
     except BaseException as error:
-        if was_cancelled(call.run, error):
-            raise
-        if cancel_pending():
-            await deliver_cancellation()
+        await let_cancellation_through(call.run, error)
         cause = explain(call.run, failure.step, error, failure.attempt, failure.item)
         said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
         answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)
     await shake_off_requests()
-    await call.slot.regain(call.node)
+    call.ended = call.run.now()
     return answer
 
 
@@ -380,11 +388,14 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
     async def pause(seconds: float) -> None:
         if seconds > 0:
             call.slot.give_up()
-            with anyio.CancelScope(deadline=call.deadline) as bound:
+        elif call.slot.held:
+            return
+        with anyio.CancelScope(deadline=call.deadline) as bound:
+            if seconds > 0:
                 await anyio.sleep(seconds)
-                await call.slot.regain(node)
-            if bound.cancelled_caught:
-                raise _out_of_time(call)
+            await call.slot.regain(node)
+        if bound.cancelled_caught:
+            raise _out_of_time(call)
 
     def out_of_time(seconds: float) -> bool:
         return run.now() + seconds >= call.deadline
@@ -395,16 +406,23 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
 
 
 async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
-    """A custom handler's replacement output passes the same contract as the step's own."""
+    """A custom handler's replacement output passes the same contract as the step's own; to ask a judge takes a slot."""
     run, node = call.run, call.node
     output: object = failed.replacement
     try:
-        if node.output_contract is not None:
-            output = await check_replacement(call, node.output_contract, output)
+        if (contract := node.output_contract) is not None:
+            with anyio.CancelScope(deadline=call.deadline) as bound:
+                if contract.is_async:
+                    await call.slot.regain(node)
+                output = await check_replacement(call, contract, output)
+            if bound.cancelled_caught:
+                late = _out_of_time(call)
+                return give_up(late.failure, late.action)
         call.renew()
         accept(call, output)
         if call.index is None:
             run.commit(node, call.output, call.output_size, None)
-    except Exception as error:
+    except BaseException as error:
+        await let_cancellation_through(run, error)
         return give_up(explain(run, node.name, error, failed.failure.attempt, call.index), FailureAction.ABORT)
     return None
