@@ -15,7 +15,7 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
+from kairos_async.engine.runner import GaveUp, attempt, explain, give_up_on_foreach, recover
 from kairos_async.engine.slots import Slot
 from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import INFO, EventLevel, ItemFail
@@ -265,7 +265,7 @@ class Fanout:
         try:
             self._commit()
         except StateError as error:
-            return give_up(explain(self.run, self.node.name, error, 1), self.node.policy.fallback_action)
+            return give_up_on_foreach(explain(self.run, self.node.name, error, 1), self.node.policy)
         return None
 
     def _commit(self) -> None:

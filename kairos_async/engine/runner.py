@@ -39,7 +39,7 @@ from kairos_async.exceptions import (
     StepTimeoutError,
     ValidationError,
 )
-from kairos_async.failure import Failure, FailureAction, FailureKind
+from kairos_async.failure import Failure, FailureAction, FailureKind, FailurePolicy
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
 from kairos_async.security.messages import direct_members
@@ -363,6 +363,12 @@ def give_up(failure: Failure, action: FailureAction) -> GaveUp:
     if action in (FailureAction.SKIP, FailureAction.REPLAN):
         return GaveUp(failure, action)
     return GaveUp(failure, FailureAction.ABORT)
+
+
+def give_up_on_foreach(failure: Failure, policy: FailurePolicy) -> GaveUp:
+    """What the policy says of a foreach that failed as a whole, for which there is no call to make again."""
+    action = policy.action_for(failure.kind)
+    return give_up(failure, policy.fallback_action if action is FailureAction.RETRY else action)
 
 
 async def _retry(call: Call, first: AttemptFailed) -> None:
