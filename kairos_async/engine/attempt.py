@@ -148,7 +148,12 @@ async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
     box = await in_thread(run, deadline, _prepared, call, context)
     if box is None:
         raise _timeout(call, context, deadline, abandoned=True)
-    await anyio.lowlevel.checkpoint_if_cancelled()
+    try:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+    except BaseException:
+        if type(box[0]) is types.CoroutineType:
+            box[0].close()  # nobody awaits it any more, and Python would warn of that
+        raise
     output = unboxed(box)
     return await in_context(_variables(call, context), awaited(output)) if inspect.isawaitable(output) else output
 

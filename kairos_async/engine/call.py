@@ -119,8 +119,10 @@ class Call(Scope):
 
     def bound(self, seconds: float | None, scope: str, budget: Budget | None) -> None:
         """Limit the call in time and in what it may spend, beyond what it is limited by already."""
-        self.account = self.account.part(scope, str(self), budget, self.started)
-        self.deadline = min(self.deadline, self.started + (seconds or math.inf), self.account.deadline)
+        self.deadline = min(self.deadline, self.started + (seconds or math.inf))
+        if budget is not None:  # without one of its own, the account is that of the run, whose seconds end the run
+            self.account = self.account.part(scope, str(self), budget, self.started)
+            self.deadline = min(self.deadline, self.account.deadline)
 
     def late(self, *, abandoned: bool = False) -> StepTimeoutError | BudgetExceeded:
         """The error for a `deadline` that has passed: of a budget's seconds or of the step's total_timeout."""

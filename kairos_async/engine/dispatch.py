@@ -17,6 +17,7 @@ from kairos_async.engine.slots import Resume, Slot
 from kairos_async.engine.tasks import Workers
 from kairos_async.limits import Limiter
 from kairos_async.node import Node
+from kairos_async.outcomes import StepResult
 from kairos_async.plan import TaskGraph
 
 _STARTS_AT_ONCE: Final = 100
@@ -30,7 +31,8 @@ class Dispatch(abc.ABC):
     one, each with a slot.
 
     Attributes:
-        active: steps that are handed out and have not ended, with what is under way of each.
+        active: steps that are handed out and have not ended, with what is under way of each; with its result, if it
+            failed and a planner is asked.
         limiter: who has the slots; `shared` if it is also that of other runs.
         order: of this run among all: the older one is served first.
         planning: how many planners are being asked; until they answer, no step starts.
@@ -49,7 +51,7 @@ class Dispatch(abc.ABC):
 
     def __init__(self, graph: TaskGraph, concurrency: int | Limiter | None) -> None:
         self._started = 0
-        self.active: dict[str, Call | Fanout | None] = {}
+        self.active: dict[str, Call | Fanout | StepResult | None] = {}
         self.limiter = Limiter(concurrency) if isinstance(concurrency, int) else concurrency
         self.order = next(_order)
         self.planning = 0

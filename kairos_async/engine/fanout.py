@@ -15,7 +15,7 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
+from kairos_async.engine.runner import GaveUp, attempt, explain, give_up_on_foreach, recover
 from kairos_async.engine.slots import Slot
 from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import INFO, EventLevel, ItemFail
@@ -80,7 +80,9 @@ class Fanout:
         self.outputs: list[JSONValue] = [None] * self._count
         step = node.step
         self._account = run.account.part("step", f"Step {node.name!r}", step.budget, self.started)
-        self._deadline = min(self.started + (step.total_timeout or math.inf), self._account.deadline)
+        self._deadline = self.started + (step.total_timeout or math.inf)
+        if step.budget is not None:  # without one of its own, the account is that of the run, whose seconds end the run
+            self._deadline = min(self._deadline, self._account.deadline)
         self._item_budget = step.item_budget
         self._starts = array("d", [math.nan]) * self._count
         self._durations = self._starts[:]
@@ -263,7 +265,7 @@ class Fanout:
         try:
             self._commit()
         except StateError as error:
-            return give_up(explain(self.run, self.node.name, error, 1), self.node.policy.fallback_action)
+            return give_up_on_foreach(explain(self.run, self.node.name, error, 1), self.node.policy)
         return None
 
     def _commit(self) -> None:

@@ -33,7 +33,7 @@ class RunRecord(RunServices, Protocol):
     graph: TaskGraph
     started: float
     ended: float
-    active: dict[str, Call | Fanout | None]
+    active: dict[str, Call | Fanout | StepResult | None]
     results: StepResults
     replans: list[Replan]
     failure: Failure | None
@@ -114,7 +114,7 @@ def announce_completed(
 
 
 def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:
-    """Give a result to every step that has none: it was running, or has not run."""
+    """Give a result to every step that has none: it was running, waited for a planner, or has not run."""
     if len(run.results) == len(run.graph):
         return
     ended_by = _ended_by(run, status)
@@ -124,6 +124,9 @@ def settle_rest(run: RunRecord, status: WorkflowStatus) -> None:
         if node.name in run.results:
             continue
         active = run.active.get(node.name)
+        if isinstance(active, StepResult):  # it failed, and the run ended before a planner had replaced it
+            run.results.record(active)
+            continue
         if active is not None:
             result = _cancelled(run, active, ended_by)
         elif node.index in downstream:

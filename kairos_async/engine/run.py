@@ -39,7 +39,7 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, attempt, explain, give_up, recover
+from kairos_async.engine.runner import GaveUp, attempt, explain, give_up_on_foreach, recover
 from kairos_async.engine.schedule import Unit
 from kairos_async.engine.slots import Slot
 from kairos_async.engine.tasks import clock_of, native_loop, workers_of
@@ -338,7 +338,7 @@ class Run(Dispatch):
                 f"step before it returns{such_as}."
             )
             call = Call(self, node, slot, self.account)
-            gave_up = give_up(explain(self, node.name, wrong, 1), node.policy.fallback_action)
+            gave_up = give_up_on_foreach(explain(self, node.name, wrong, 1), node.policy)
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
         if self.hooks:
@@ -361,6 +361,7 @@ class Run(Dispatch):
         if self.hooks:
             announce(self, result, gave_up.action if gave_up else None)
         if gave_up is not None and gave_up.action is FailureAction.REPLAN:
+            self.active[node.name] = result
             if await replan(self, node, result, gave_up.failure, slot):
                 return
             skips = node.policy.fallback_action is FailureAction.SKIP and not self.stopping

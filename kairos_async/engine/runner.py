@@ -39,7 +39,7 @@ from kairos_async.exceptions import (
     StepTimeoutError,
     ValidationError,
 )
-from kairos_async.failure import Failure, FailureAction, FailureKind
+from kairos_async.failure import Failure, FailureAction, FailureKind, FailurePolicy
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
 from kairos_async.security.messages import direct_members
@@ -203,7 +203,8 @@ def _was_cancelled(run: RunServices, error: BaseException) -> bool:
 
     A CancelledError that a step raises by itself, while no scope around it is cancelled, is the step's failure; so is a
     GeneratorExit, unless it comes from closing the coroutine of a worker, which then is not the task that runs. A group
-    of a cancellation and of what a task beside made of it is none, and nothing to keep either.
+    of a cancellation and of what a task beside made of it is none: a scope would take the cancellation out and let the
+    rest through, as an error of the run.
     """
     kind = type(error)  # not isinstance(), which asks the exception itself
     if issubclass(kind, KeyboardInterrupt):
@@ -315,7 +316,10 @@ async def _decide(call: Call) -> AttemptFailed:
 
 
 async def _ask_handler(call: Call, failure: Failure) -> Any:
-    """The custom handler's answer. A handler that fails aborts the run: its failure is the step's."""
+    """The custom handler's answer, after which the call has no slot.
+
+    A handler that fails aborts the run: its failure is the step's.
+    """
     handler = call.node.policy.custom_handler
     assert handler is not None
     call.slot.give_up()
@@ -335,7 +339,7 @@ async def _ask_handler(call: Call, failure: Failure) -> Any:
         said = f"the custom_handler of step {failure.step!r} failed: {cause.error_message}"
         answer = AttemptFailed(replace(cause, error_message=said), FailureAction.ABORT)
     await shake_off_requests()
-    await call.slot.regain(call.node)
+    call.ended = call.run.now()
     return answer
 
 
@@ -366,6 +370,12 @@ def give_up(failure: Failure, action: FailureAction) -> GaveUp:
     return GaveUp(failure, FailureAction.ABORT)
 
 
+def give_up_on_foreach(failure: Failure, policy: FailurePolicy) -> GaveUp:
+    """What the policy says of a foreach that failed as a whole, for which there is no call to make again."""
+    action = policy.action_for(failure.kind)
+    return give_up(failure, policy.fallback_action if action is FailureAction.RETRY else action)
+
+
 async def _retry(call: Call, first: AttemptFailed) -> None:
     run, node = call.run, call.node
 
@@ -389,11 +399,14 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
     async def pause(seconds: float) -> None:
         if seconds > 0:
             call.slot.give_up()
-            with anyio.CancelScope(deadline=call.deadline) as bound:
+        elif call.slot.held:
+            return
+        with anyio.CancelScope(deadline=call.deadline) as bound:
+            if seconds > 0:
                 await anyio.sleep(seconds)
-                await call.slot.regain(node)
-            if bound.cancelled_caught:
-                raise _out_of_time(call)
+            await call.slot.regain(node)
+        if bound.cancelled_caught:
+            raise _out_of_time(call)
 
     def out_of_time(seconds: float) -> bool:
         return run.now() + seconds >= call.deadline
@@ -404,12 +417,18 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
 
 
 async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
-    """A custom handler's replacement output passes the same contract as the step's own."""
+    """A custom handler's replacement output passes the same contract as the step's own; to ask a judge takes a slot."""
     run, node = call.run, call.node
     output: object = failed.replacement
     try:
-        if node.output_contract is not None:
-            output = await check_replacement(call, node.output_contract, output)
+        if (contract := node.output_contract) is not None:
+            with anyio.CancelScope(deadline=call.deadline) as bound:
+                if contract.is_async:
+                    await call.slot.regain(node)
+                output = await check_replacement(call, contract, output)
+            if bound.cancelled_caught:
+                late = _out_of_time(call)
+                return give_up(late.failure, late.action)
         call.renew()
         accept(call, output)
         if call.index is None:

@@ -38,6 +38,8 @@ _CONTROL: Final = Late(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u20
 _SPACES: Final = Late(r" {2,}")
 
 
+_CANCELLATIONS: Final = ("CancelledError", "Cancelled")
+"""Of asyncio and of trio, told by their names: neither needs to be there."""
 _UNREADABLE: Final = "(a message that cannot be read)"
 
 
@@ -67,7 +69,7 @@ def clean_message(error: BaseException, cleaner: Cleaner) -> str:
         said = _spoken(error, cleaner)
         for kind, linked in _linked(error):
             text = _spoken(linked, cleaner)
-            said += f"; {kind} {type_name(linked)}" + (f": {text}" if text else "")
+            said += ("; " if said else "") + f"{kind} {type_name(linked)}" + (f": {text}" if text else "")
             if len(said) > _LONGEST_READ:
                 break
         return clean_text(said, cleaner)
@@ -122,7 +124,10 @@ def _spoken(error: BaseException, cleaner: Cleaner) -> str:
 
 
 def _linked(error: BaseException) -> list[tuple[str, BaseException]]:
-    """Return the exceptions that this one was raised from, during, or together with, and theirs; at most 8."""
+    """Return the exceptions that this one was raised from, during, or together with, and theirs; at most 8.
+
+    A cancellation is none of them.
+    """
     found: list[tuple[str, BaseException]] = []
     seen = {id(error)}
     waiting = deque([error])
@@ -130,9 +135,16 @@ def _linked(error: BaseException) -> list[tuple[str, BaseException]]:
         for kind, linked in _direct_links(waiting.popleft()):
             if id(linked) not in seen and len(found) < _MOST_LINKED:
                 seen.add(id(linked))
-                found.append((kind, linked))
                 waiting.append(linked)
+                if not _is_cancellation(linked):
+                    found.append((kind, linked))
     return found
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether the exception is how an event loop ends a task, as it does for a timeout: what it says is where in memory
+    a scope and its tasks are."""
+    return not issubclass(type(error), Exception) and type_name(error) in _CANCELLATIONS
 
 
 def _direct_links(error: BaseException) -> list[tuple[str, BaseException]]:

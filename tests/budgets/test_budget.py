@@ -29,7 +29,7 @@ from kairos_async import (
     WorkflowStatus,
     all_of,
 )
-from tests.engine.tools import NO_RETRY, checked, output_of, replanning, retrying, returns, run, statuses, tries
+from tests.engine.tools import NO_RETRY, checked, output_of, raises, replanning, retrying, returns, run, statuses, tries
 
 ITEMS = {"items": list(range(200))}
 
@@ -346,6 +346,16 @@ async def test_seconds_end_a_run() -> None:
     assert result.duration_ms == pytest.approx(5000)
     result = await run(Step("a", returns("late", after=9)), budget=Budget(seconds=5), timeout=2)
     assert result.error_type == "StepTimeoutError"
+
+
+@pytest.mark.parametrize("declared", [{"total_timeout": 60}, {"foreach": "n", "item_budget": Budget(tokens=9)}])
+async def test_seconds_of_a_run_are_not_those_of_its_steps(declared: dict[str, Any]) -> None:
+    """A step with limits of its own waits for its retry until the run's time is up, and is cancelled then."""
+    policy = retrying(delay=10, fallback_action=FailureAction.SKIP)
+    step = Step("a", raises(ValueError), failure_policy=policy, **declared)
+    result = await run(step, inputs={"n": [1]}, budget=Budget(seconds=5))
+    assert ended_by_budget(result) == "Workflow 'w': the budget of 5 seconds is used up"
+    assert (statuses(result), anyio.current_time()) == ({"a": "cancelled"}, 5)
 
 
 async def test_seconds_of_a_step_and_of_an_item() -> None:

@@ -6,8 +6,10 @@ import collections
 import dataclasses
 import datetime as dt
 import enum
+import gc
 import math
 import uuid
+import weakref
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -15,7 +17,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field, create_model, field_validator
 from typing_extensions import TypedDict
 
 from kairos_async import validators as v
@@ -370,6 +372,17 @@ def test_discriminated_unions_and_their_paths() -> None:
     assert rules(list[pet], [{"kind": "cat", "lives": "9"}]) == [("[0].lives", "type")]
     assert rules(pet, {"kind": "cow"}) == [("", "one_of")]
     assert rules(pet, {}) == [("", "required")]
+
+
+def test_classes_are_compiled_once_and_let_go() -> None:
+    """A service that makes a model for each request does not keep them all."""
+    kept: list[weakref.ref[type]] = []
+    for _ in range(150):
+        model = create_model("Answer", text=(str, ...))
+        assert compile_contract(model) is compile_contract(model)
+        kept.append(weakref.ref(model))
+    gc.collect()
+    assert sum(model() is not None for model in kept) < 150
 
 
 def test_names_fields_and_required_keys() -> None:

@@ -393,3 +393,57 @@ async def test_what_a_handler_a_planner_or_a_rule_makes_of_its_cancellation_is_n
     step = Step("a", raises(ValueError), failure_policy=policy, output_contract=contract)
     result = await Workflow("w", [step], planner=hide).run(timeout=1)
     assert (result.error_type, statuses(result)) == ("StepTimeoutError", {"a": "cancelled"})
+
+
+async def fails_when_cancelled(anything: object) -> Any:
+    """Raise a group: on trio, of the cancellation and of what a child made of it."""
+
+    async def child() -> None:
+        try:
+            await anyio.sleep(100)
+        except anyio.get_cancelled_exc_class():
+            raise ValueError("in the middle of cleaning up") from None
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(child)
+        await anyio.sleep(100)
+
+
+ASKING = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=fails_when_cancelled)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step("a", fails_when_cancelled),
+        Step("a", fails_when_cancelled, foreach="items", foreach_policy=ForeachPolicy.FAIL_FAST),
+        Step("a", raises(ValueError), failure_policy=ASKING),
+        Step("a", raises(ValueError), failure_policy=replanning()),
+    ],
+    ids=["action", "item", "handler", "planner"],
+)
+async def test_what_fails_beside_a_cancellation_is_no_error_of_the_run(step: Step) -> None:
+    """The run's time is up, another step ends it, or its caller is cancelled: nothing else comes out."""
+    steps = [step, Step("ends", raises(LookupError("first"), after=5), failure_policy=NO_RETRY)]
+    inputs = {"items": [1, 2]}
+    result = await Workflow("w", steps, planner=fails_when_cancelled).run(inputs)
+    assert (result.error_type, result.error_message) == ("LookupError", "first")
+    result = await Workflow("w", steps[:1], planner=fails_when_cancelled).run(inputs, timeout=5)
+    assert (result.error_type, result.error_message) == ("StepTimeoutError", "Workflow 'w' did not finish within 5 s")
+    with anyio.move_on_after(5) as scope:
+        await Workflow("w", steps[:1], planner=fails_when_cancelled).run(inputs)
+    assert scope.cancelled_caught
+
+
+async def test_what_fails_beside_the_end_of_a_foreach_is_no_error_of_the_run() -> None:
+    """An item that another one's failure ends."""
+
+    async def act(ctx: StepContext) -> None:
+        if ctx.item == 2:
+            await anyio.sleep(5)
+            raise LookupError("first")
+        await fails_when_cancelled(ctx)
+
+    step = Step("a", act, foreach="items", foreach_policy=ForeachPolicy.FAIL_FAST, failure_policy=NO_RETRY)
+    result = await Workflow("w", [step]).run({"items": [1, 2]})
+    assert (result.error_type, result.error_message) == ("LookupError", "first")

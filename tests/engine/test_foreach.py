@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kairos_async import (
+    FailureAction,
     FailurePolicy,
     ForeachPolicy,
     PlanError,
@@ -200,6 +201,29 @@ async def test_two_items_that_write_one_key_are_a_conflict() -> None:
     assert (result.status, result.error_type) == (WorkflowStatus.FAILED, "ScopeError")
     assert "Items 1 and 3 of step 'each' both write key 'k'" in str(result.error_message)
     assert "k" not in result.final_state
+
+
+@pytest.mark.parametrize(
+    ("action", "fallback", "status"),
+    [
+        (FailureAction.SKIP, FailureAction.ABORT, "skipped"),
+        (FailureAction.ABORT, FailureAction.SKIP, "failed_final"),
+        (FailureAction.RETRY, FailureAction.SKIP, "skipped"),
+        (FailureAction.RETRY, FailureAction.ABORT, "failed_final"),
+    ],
+)
+@pytest.mark.parametrize("over", ["items", "no_list"])
+async def test_a_foreach_that_fails_as_a_whole_has_its_policy(
+    over: str, action: FailureAction, fallback: FailureAction, status: str
+) -> None:
+    """As any step; only that there is nothing to call again."""
+
+    async def act(ctx: StepContext) -> None:
+        ctx.state.set("same", ctx.index)
+
+    policy = FailurePolicy(on_execution_fail=action, fallback_action=fallback)
+    result = await run(Step("a", act, foreach=over, failure_policy=policy), inputs={"items": [1, 2], "no_list": {}})
+    assert statuses(result) == {"a": status}
 
 
 async def test_the_writes_of_failed_and_skipped_items_are_dropped() -> None:

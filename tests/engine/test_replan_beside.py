@@ -249,3 +249,23 @@ async def test_a_plan_that_adds_nothing_ends_the_run_when_all_else_has_ended(sha
         within=1000,
     )
     assert (statuses(result), result.output) == ({"a": "completed"}, "a")
+
+
+async def test_a_step_whose_planner_is_cut_off_has_failed() -> None:
+    """It had its outcome, and its event, before the run's time was up."""
+    events = Events()
+
+    async def planner(request: ReplanRequest) -> list[Step]:
+        await anyio.sleep(100)
+        return []
+
+    result = await run(
+        Step("bad", raises(ValueError("why"), after=1), failure_policy=REPLAN),
+        Step("beside", returns(1, after=50)),
+        planner=planner,
+        timeout=9,
+        hooks=[events],
+    )
+    assert statuses(result) == {"bad": "failed_final", "beside": "cancelled"}
+    assert (result.step_results["bad"].error_message, result.step_results["bad"].duration_ms) == ("why", 1000)
+    assert events.types("bad") == ["step_start", "step_fail"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from kairos_async import (
@@ -17,7 +18,8 @@ from kairos_async import (
     StepContext,
     WorkflowStatus,
 )
-from tests.engine.tools import flaky, raises, retrying, returns, run, statuses, tries
+from kairos_async.contracts import JudgeRequest, LLMJudge, all_of
+from tests.engine.tools import Clocked, flaky, raises, retrying, returns, run, statuses, tries
 
 
 def asked(answers: list[Any], seen: list[Failure]) -> Any:
@@ -70,6 +72,18 @@ async def test_custom_a_replacement_drops_what_the_failed_attempt_wrote() -> Non
 
     result = await run(Step("a", act, failure_policy=custom(["whole"], [])))
     assert result.final_state == {"a": "whole"}
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), BaseExceptionGroup("", [SystemExit(3)])])
+async def test_custom_whatever_a_judge_raises_for_a_replacement_is_the_steps_failure(error: BaseException) -> None:
+    """As it is for an output of the step itself."""
+
+    async def model(request: JudgeRequest) -> str:
+        raise error
+
+    contract = all_of(int, LLMJudge("fine", model))
+    result = await run(Step("a", raises(ValueError), output_contract=contract, failure_policy=custom([1], [])))
+    assert (statuses(result), result.error_type) == ({"a": "failed_final"}, type(error).__name__)
 
 
 async def test_custom_each_action_can_be_the_answer() -> None:
@@ -139,6 +153,37 @@ async def test_custom_answers_that_make_no_sense_abort() -> None:
     """Asking to be asked again is one."""
     result = await run(Step("a", raises(ValueError), failure_policy=custom([FailureAction.CUSTOM], [])))
     assert (result.error_type, tries(result)) == ("PolicyError", 1)
+
+
+@pytest.mark.parametrize(("answer", "ended"), [(FailureAction.ABORT, 1), ("instead", 51), (FailureAction.SKIP, 51)])
+async def test_custom_an_answer_after_which_nothing_is_called_waits_for_no_slot(answer: Any, ended: float) -> None:
+    """The step ends with the answer, although another one has the only slot by then."""
+    result = await run(
+        Step("a", raises(ValueError, after=1), failure_policy=custom([answer], [])),
+        Step("long", returns(1, after=50)),
+        max_concurrency=1,
+    )
+    assert (result.step_results["a"].duration_ms, anyio.current_time()) == (1000, ended)
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+async def test_custom_the_answer_retry_waits_for_a_slot_no_longer_than_the_total_timeout(delay: float) -> None:
+    """As any other retry."""
+    policy = custom([FailureAction.RETRY] * 3, [], delay=delay, fallback_action=FailureAction.SKIP)
+    clocked = Clocked()
+    result = await run(
+        Step("a", raises(ValueError, after=1), failure_policy=policy, total_timeout=5),
+        clocked.step("long", 50),
+        clocked.step("b", 1),
+        max_concurrency=1,
+    )
+    assert (statuses(result)["a"], result.step_results["a"].duration_ms, tries(result)) == ("skipped", 5000, 1)
+    result = await run(
+        Step("a", flaky(1, takes=1), failure_policy=custom([FailureAction.RETRY], [], delay=delay)),
+        clocked.step("b", 9),
+        max_concurrency=1,
+    )
+    assert (result.step_results["a"].duration_ms, clocked.peak) == (11_000, 1)
 
 
 async def test_a_timeout_is_an_execution_failure_for_the_policy() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 
@@ -203,6 +205,24 @@ async def test_a_cancellation_waits_for_threads(how: str) -> None:
     assert (limiter.in_use, open_contexts()) == (0, 0)
     if how != "cancel":
         assert statuses(result) == {"a": "cancelled", "b": "failed_final"}
+
+
+async def test_a_coroutine_that_a_thread_returns_to_a_cancelled_run_is_closed() -> None:
+    """Nothing of it runs, and Python has no warning for one that was never awaited."""
+    called: list[str] = []
+
+    async def act(ctx: StepContext) -> None:
+        called.append("act")
+
+    def returns_coroutine(ctx: StepContext) -> Any:
+        anyio.from_thread.run_sync(scope.cancel)
+        called.append("thread")
+        return act(ctx)
+
+    with anyio.CancelScope() as scope:
+        await run(Step("a", returns_coroutine))
+    gc.collect()
+    assert (called, scope.cancelled_caught) == (["thread"], True)
 
 
 @pytest.mark.real_time

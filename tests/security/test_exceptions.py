@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import NoReturn
 
+import anyio
 import pydantic
 import pytest
 from hypothesis import given
@@ -140,6 +141,21 @@ def test_a_context_is_told_of_unless_it_was_suppressed() -> None:
     assert sanitize_exception(error)[1] == "second; after OSError: first"
     error.__suppress_context__ = True
     assert sanitize_exception(error)[1] == "second"
+
+
+async def test_the_cancellation_behind_a_timeout_is_not_told_of() -> None:
+    """It names addresses of scopes and tasks, and differs from run to run; what was raised before it is told."""
+
+    async def wait() -> None:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            with anyio.fail_after(1):
+                await anyio.sleep(2)
+
+    with pytest.raises(TimeoutError) as caught:
+        await wait()
+    assert sanitize_exception(caught.value) == ("TimeoutError", "after KeyError: 'first'")
 
 
 def test_the_message_is_cut_after_it_was_cleaned() -> None:
