@@ -39,7 +39,7 @@ OUTSIDE = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"}
 LINT = [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"]]
 TYPES = [["-m", "mypy"]]
 FORMAT = [["-m", "ruff", "check", "--fix"], ["-m", "ruff", "format"]]
-PYTEST = [["-m", "pytest", "-n=auto", "--maxprocesses=4", "--dist=worksteal", "--max-worker-restart=0"]]
+PYTEST = [["-m", "pytest", "-n=logical", "--maxprocesses=4", "--dist=worksteal", "--max-worker-restart=0"]]
 """The tests, in a process for each core: half the time on two. A process that ends too soon, as one whose test hangs
 does, is not replaced."""
 
