@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -100,8 +101,9 @@ KEY_LINES = {
 }
 
 
+@functools.cache
 def run(name: str, *arguments: str | Path, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run an example to its end."""
+    """Run an example to its end. What several tests ask of one run is run once."""
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,13 +51,14 @@ def layer_of(module: str) -> str | None:
     return next((layer for layer, names in LAYERS.items() if top in names), None)
 
 
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes of a tree but those of an `if typing.TYPE_CHECKING:`, which nothing ever runs."""
+@functools.cache
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return all nodes of a tree but those of an `if typing.TYPE_CHECKING:`, which nothing ever runs."""
     waiting = [tree]
     for node in waiting:  # which grows meanwhile
-        yield node
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "typing.TYPE_CHECKING"):
             waiting.extend(ast.iter_child_nodes(node))
+    return waiting
 
 
 def imported_names(tree: ast.AST) -> Iterator[str]:

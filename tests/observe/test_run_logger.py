@@ -473,7 +473,7 @@ BAD: list[dict[str, Any]] = [
     {"verbosity": "loud"},
     {"sinks": [3]},
     {"sinks": ConsoleSink()},
-    {"sinks": [object()]},
+    {"sinks": [...]},
     {"on_full": "explode"},
     {"queue_size": 0},
     {"queue_size": True},
