@@ -50,7 +50,7 @@ def compile_contract(spec: object) -> Contract:
     return _of_class(spec)
 
 
-@functools.lru_cache(maxsize=500)
+@functools.lru_cache(maxsize=128)
 def _of_class(kind: type) -> Contract:
     """One contract for a class, however many steps name it: compiling takes a millisecond.
 
