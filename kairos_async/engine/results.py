@@ -179,6 +179,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         warnings=tuple(run.emitter.warnings),
         _state=run.store.snapshot(),
         _output_step=output_step,
+        _ended_by=failure.step if failure else "",
         _redactor=run.redactor,
     )
 
