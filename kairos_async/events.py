@@ -139,8 +139,8 @@ class WorkflowStart(_Event):
 
 
 class StepStart(_Event):
-    """A step begins. data: attempt (1), needs (names of steps); for a foreach also items (their number) and foreach
-    (the key of the list)."""
+    """A step begins. data: attempt (1), needs (names of steps); for a foreach also foreach (the key of the list) and
+    items (their number; not there if what the key has is no list, for which the step fails)."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_start"]] = "step_start"

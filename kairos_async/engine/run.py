@@ -330,6 +330,12 @@ class Run(Dispatch):
 
     async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:
         items = self.store.read(key, node.upstream)
+        if self.hooks:
+            needs: list[JSONValue] = [*self.graph.all_needs[node.name]]
+            facts: dict[str, JSONValue] = {"attempt": 1, "needs": needs, "foreach": key}
+            if isinstance(items, list):
+                facts["items"] = len(items)
+            self.emit(StepStart, node.name, EventLevel.INFO, facts)
         if not isinstance(items, list):
             found = "nothing" if items is MISSING else f"a value of type {type(items).__name__}"
             such_as = ", such as list(d.items())" if isinstance(items, dict) else ""
@@ -341,10 +347,6 @@ class Run(Dispatch):
             gave_up = give_up_on_foreach(explain(self, node.name, wrong, 1), node.policy)
             await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
             return
-        if self.hooks:
-            needs: list[JSONValue] = [*self.graph.all_needs[node.name]]
-            facts: dict[str, JSONValue] = {"attempt": 1, "needs": needs, "items": len(items), "foreach": key}
-            self.emit(StepStart, node.name, EventLevel.INFO, facts)
         fanout = Fanout(self, node, items)
         self.active[node.name] = fanout
         if items:
