@@ -7,7 +7,7 @@ import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -81,8 +81,9 @@ async def call_action(call: Call, context: StepContext, deadline: float) -> Any:
 
 
 async def check_replacement(call: Call, contract: Contract, output: object) -> JSONValue:
-    """The validated output of a custom handler. A judge asks its model on behalf of the attempt that failed, whose
-    context is open meanwhile: its calls are told, and its key is the run's secret.
+    """The validated output of a custom handler; of a foreach, each entry by itself, as the outputs of its items are. A
+    judge asks its model on behalf of the attempt that failed, whose context is open meanwhile: its calls are told, and
+    its key is the run's secret.
 
     Raises:
         ValidationError: the output breaks the contract.
@@ -94,9 +95,13 @@ async def check_replacement(call: Call, contract: Contract, output: object) -> J
     variables.run(CURRENT.set, context)
     OPEN[context] = call
     try:
-        checking = contract.validate_async(output, node.output_subject, count_llm_call=partial(count_calls, call))
-        valid: JSONValue = await in_context(variables, checking)
-        return valid
+        subject, count = node.output_subject, partial(count_calls, call)
+        entries = cast(list[object], output) if call.is_whole_foreach else [output]
+        valid: list[JSONValue] = [
+            await in_context(variables, contract.validate_async(entry, subject, count_llm_call=count))
+            for entry in entries
+        ]
+        return valid if call.is_whole_foreach else valid[0]
     finally:
         del OPEN[context]
 

@@ -71,7 +71,7 @@ def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> Ste
     return StepResult(
         fanout.node.name,
         status,
-        fanout.outputs if gave_up is None else None,
+        fanout.output if gave_up is None else None,
         items=fanout.outcomes(),
         started_ms=(fanout.started - run.started) * 1000,
         duration_ms=(run.now() - fanout.started) * 1000,
