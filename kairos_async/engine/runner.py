@@ -18,7 +18,6 @@ from kairos_async._types import MISSING, FieldError, JSONValue
 from kairos_async.context import CURRENT, OPEN, StepContext
 from kairos_async.engine.attempt import (
     awaited,
-    boxed,
     call_action,
     call_in_time,
     check_replacement,
@@ -364,7 +363,7 @@ async def call_user(run: RunServices, function: Callable[[Any], Any], argument: 
     """Call a handler or planner in the run's context: awaited if it is async, in a worker thread if it is not."""
     if inspect.iscoroutinefunction(function):
         return await in_context(run.context.copy(), function(argument))
-    box = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
+    box = await in_thread(run, math.inf, run.context.copy().run, function, argument)
     if box is None:
         raise ExecutionError("A deadline passed while this ran in a thread, which was abandoned, and was moved later.")
     answer = unboxed(box)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
@@ -223,6 +225,34 @@ async def test_a_coroutine_that_a_thread_returns_to_a_cancelled_run_is_closed() 
         await run(Step("a", returns_coroutine))
     gc.collect()
     assert (called, scope.cancelled_caught) == (["thread"], True)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("of", ["action", "handler"])
+async def test_a_coroutine_that_an_abandoned_thread_returns_is_closed(of: str) -> None:
+    """In the thread, as nobody waits for it any more: nothing of it runs, and Python has no warning for it."""
+    gate = threading.Event()
+    made: list[Coroutine[Any, Any, None]] = []
+
+    async def act() -> None:
+        raise AssertionError("nobody awaits this")
+
+    def returns_coroutine(_: Any) -> Any:
+        assert gate.wait(10)
+        made.append(act())
+        return made[0]
+
+    policy = retrying(0, on_execution_fail="custom", custom_handler=returns_coroutine)
+    action = returns_coroutine if of == "action" else raises(ValueError)
+    policy = NO_RETRY if of == "action" else policy
+    result = await run(Step("a", action, total_timeout=0.1, failure_policy=policy))
+    assert result.error_type == "StepTimeoutError"
+    gate.set()
+    for _ in range(1000):
+        if made and inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED:
+            break
+        await anyio.sleep(0.005)
+    assert inspect.getcoroutinestate(made.pop()) == inspect.CORO_CLOSED
 
 
 @pytest.mark.real_time
