@@ -26,6 +26,7 @@ from tests.engine.tools import (
     returns,
     run,
     statuses,
+    tries,
 )
 
 
@@ -154,7 +155,7 @@ async def test_a_sync_action_that_outlives_its_timeout_is_abandoned() -> None:
 
 @pytest.mark.real_time
 async def test_a_retry_after_an_abandoned_thread_runs() -> None:
-    """Although its thread still runs, and there is one slot only."""
+    """Although its thread still runs, and there is one slot only. A busy machine may need some more tries."""
     gate = Gate()
 
     def act(ctx: StepContext) -> int:
@@ -163,10 +164,11 @@ async def test_a_retry_after_an_abandoned_thread_runs() -> None:
         return ctx.attempt
 
     try:
-        result = await run(Step("a", act, timeout=0.25, failure_policy=retrying(2, delay=0)), max_concurrency=1)
+        result = await run(Step("a", act, timeout=0.25, failure_policy=retrying(9, delay=0)), max_concurrency=1)
     finally:
         gate.open.set()
-    assert (result.output, result.status) == (3, WorkflowStatus.COMPLETE)
+    assert result.status is WorkflowStatus.COMPLETE
+    assert output_of(result, "a") == tries(result) >= 3
 
 
 @pytest.mark.real_time
@@ -245,7 +247,7 @@ async def test_a_coroutine_that_an_abandoned_thread_returns_is_closed(of: str) -
     policy = retrying(0, on_execution_fail="custom", custom_handler=returns_coroutine)
     action = returns_coroutine if of == "action" else raises(ValueError)
     policy = NO_RETRY if of == "action" else policy
-    result = await run(Step("a", action, total_timeout=0.1, failure_policy=policy))
+    result = await run(Step("a", action, total_timeout=0.25, failure_policy=policy))
     assert result.error_type == "StepTimeoutError"
     gate.set()
     for _ in range(1000):
@@ -342,19 +344,17 @@ async def test_a_thread_whose_outer_deadline_is_moved_fails_its_step() -> None:
     """The thread was abandoned at the deadline that there was; nothing hangs, and nothing of it is kept."""
     gate = threading.Event()
 
+    def move() -> None:
+        scope.deadline = anyio.current_time() + 30
+
     def slow(ctx: StepContext) -> str:
+        anyio.from_thread.run_sync(move)
         assert gate.wait(10)
         return "late"
 
-    async def move(scope: anyio.CancelScope) -> None:
-        await anyio.sleep(0.05)
-        scope.deadline = anyio.current_time() + 5
-
     try:
-        async with anyio.create_task_group() as tasks:
-            with anyio.move_on_after(0.4) as scope:
-                tasks.start_soon(move, scope)
-                result = await run(Step("a", slow, failure_policy=NO_RETRY))
+        with anyio.move_on_after(0.4) as scope:
+            result = await run(Step("a", slow, failure_policy=NO_RETRY))
         assert not scope.cancelled_caught
         assert result.step_results["a"].error_type == "StepTimeoutError"
     finally:
