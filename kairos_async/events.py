@@ -139,8 +139,8 @@ class WorkflowStart(_Event):
 
 
 class StepStart(_Event):
-    """A step begins. data: attempt (1), needs (names of steps); for a foreach also items (their number) and foreach
-    (the key of the list)."""
+    """A step begins. data: attempt (1), needs (names of steps); for a foreach also foreach (the key of the list) and
+    items (their number; not there if what the key has is no list, for which the step fails)."""
 
     __slots__ = ()
     event_type: ClassVar[Literal["step_start"]] = "step_start"
@@ -281,9 +281,9 @@ A hook may have more than a call, each part by itself:
   the output, which then costs nothing.
 - `lifespan(run_id, workflow)` gives an async context manager that is entered before the first event of a run and left
   after the last one, before the result is made. It is left on a cancellation too: then it has to shield what it still
-  awaits, and to bound it. What it raises becomes one of the result's warnings, a group one for each of its parts; with
-  `required = True` on the hook, or on the exception, the run has FAILED. What entering it gives may have a property
-  `full` and an async `drain()`: as long as `full` is true, no further step starts, and no further item.
+  awaits, and to bound it. What it raises, a SystemExit too, becomes one of the result's warnings, a group one for each
+  of its parts; with `required = True` on the hook, or on the exception, the run has FAILED. What entering it gives may
+  have a property `full` and an async `drain()`: as long as `full` is true, no further step starts, and no further item.
 - `enter_attempt(ctx)` is called in the context variables of each attempt, before its action: what it sets there is seen
   by the action and by nothing else.
 """

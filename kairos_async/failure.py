@@ -91,7 +91,9 @@ class FailurePolicy:
         retry_max_delay: seconds that no delay exceeds, a `retry_after` excepted.
         fallback_action: action when the retries or re-plans are used up, or cannot help. RETRY is refused.
         custom_handler: asked on CUSTOM with the `Failure`; returns a `FailureAction` or a replacement output. Sync
-            (called in a worker thread) or async. Not part of `to_dict()`.
+            (called in a worker thread) or async. For a foreach it is asked about each item that fails, and about the
+            whole if that fails by itself: there is no list, say, or two items wrote one key. Then a replacement is a
+            list, each entry of which passes the output contract, and RETRY aborts. Not part of `to_dict()`.
 
     Raises:
         PolicyError: a number is negative or not finite, an action is unknown, CUSTOM is used without a handler, or

@@ -300,6 +300,7 @@ class WorkflowResult:
     warnings: tuple[str, ...] = ()
     _state: Annotated[dict[str, JSONValue], Field(exclude=True)] = field(default_factory=dict)
     _output_step: Annotated[str | None, Field(exclude=True)] = None
+    _ended_by: Annotated[str, Field(exclude=True)] = ""  # the step whose failure ended the run, if it was a step's
     _redactor: Annotated[InstanceOf[Redactor], Field(exclude=True)] = field(default_factory=Redactor, compare=False)
 
     def __repr__(self) -> str:
@@ -322,12 +323,12 @@ class WorkflowResult:
         """Return the result itself if the run is COMPLETE.
 
         Raises:
-            ExecutionError: the run FAILED; the message names the workflow, the step that ended it, and the failure.
+            ExecutionError: the run FAILED; the message names the workflow, the step that ended it if one did (the
+                timeout of a run is no step's), and the failure, as `error_type` and `error_message` do.
         """
         if self.status is WorkflowStatus.COMPLETE:
             return self
-        failed = [name for name, done in self.step_results.items() if done.status is StepStatus.FAILED_FINAL]
-        where = f" at step {self._redactor.name(failed[0])!r}" if failed else ""
+        where = f" at step {self._redactor.name(self._ended_by)!r}" if self._ended_by else ""
         raise ExecutionError(
             f"Workflow {self.workflow!r} {self.status}{where}: {self.error_type}: {self.error_message}"
         )

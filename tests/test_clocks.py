@@ -25,7 +25,7 @@ async def test_an_hour_of_sleep_takes_no_time() -> None:
     begun = time.perf_counter()
     await anyio.sleep(3600)
     assert anyio.current_time() == 3600
-    assert time.perf_counter() - begun < 10
+    assert time.perf_counter() - begun < 600  # a machine may be busy, but not for an hour
 
 
 async def test_each_test_has_a_clock_of_its_own() -> None:

@@ -13,7 +13,7 @@ import typer
 
 import kairos_async
 from kairos_async.cli.checking import GraphFormat, show_graph, validate
-from kairos_async.cli.errors import CommandError, ExitCode, OutputError, explain, one_line, reason
+from kairos_async.cli.errors import CommandError, ExitCode, explain, one_line, reason
 from kairos_async.cli.inspecting import InspectOptions, inspect
 from kairos_async.cli.listing import list_runs
 from kairos_async.cli.running import RunOptions, run
@@ -166,8 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(_command()(given or ["--help"], prog_name="kairos", standalone_mode=False) or ExitCode.COMPLETE)
     except CommandError as error:
-        code = ExitCode.FAILED if isinstance(error, OutputError) else ExitCode.USAGE
-        return _complain(one_line(str(error)), code)
+        return _complain(one_line(str(error)), error.code)
     except KairosError as error:
         return _complain(explain(error))
     except (KeyboardInterrupt, typer.Abort):

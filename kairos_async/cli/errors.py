@@ -25,9 +25,19 @@ class ExitCode(enum.IntEnum):
 class CommandError(Exception):
     """The command cannot do what was asked. The text is one sentence that names the subject and the rule."""
 
+    code = ExitCode.USAGE
+
 
 class OutputError(CommandError):
     """What was asked was done, and its result cannot be written."""
+
+    code = ExitCode.FAILED
+
+
+class InterruptedLoading(CommandError):
+    """The user pressed Ctrl-C before there was a run. Of a KeyboardInterrupt, typer makes an exit without a word."""
+
+    code = ExitCode.INTERRUPTED
 
 
 def one_line(text: str) -> str:

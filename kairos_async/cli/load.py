@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
-from kairos_async.cli.errors import CommandError, explain
+from kairos_async.cli.errors import CommandError, InterruptedLoading, explain
 from kairos_async.cli.files import read_file
 from kairos_async.cli.locate import DEFAULT_ATTRIBUTE, Target
 from kairos_async.cli.streams import open_standard_streams
@@ -82,8 +82,7 @@ def load_workflow(target: Target) -> Workflow:
     """Execute the target and return its workflow.
 
     Raises:
-        CommandError: its code raised, or it has no such workflow.
-        KeyboardInterrupt: the user pressed Ctrl-C meanwhile.
+        CommandError: its code raised, or it has no such workflow; or the user pressed Ctrl-C meanwhile.
     """
     sys.meta_path.insert(0, InsideFinder(target))
     try:
@@ -92,7 +91,7 @@ def load_workflow(target: Target) -> Workflow:
         inside = [str(target.file.parent)] if target.file.name == "__init__.py" else None
         module = _execute(target.module, target.file, inside)
     except KeyboardInterrupt:
-        raise
+        raise InterruptedLoading(f"interrupted while loading {target.shown}.") from None
     except BaseException as error:  # SystemExit is a way to end for a script, not for a module that is loaded
         raise CommandError(f"cannot load {target.shown}: {_where(error, target)}{explain(error)}") from None
     finally:

@@ -7,7 +7,7 @@ import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, cast
 
 import anyio
 import anyio.lowlevel
@@ -22,7 +22,8 @@ from kairos_async.engine.call import Call, RunServices
 from kairos_async.exceptions import BudgetExceeded, StepTimeoutError
 from kairos_async.step import SKIP
 
-T = TypeVar("T")
+Box: TypeAlias = list[Any]
+"""What a function returned in a thread, or None and what it raised; see `unboxed`."""
 
 _GRACE: Final = 0.1
 """Seconds in which a deadline around a worker has reached it."""
@@ -81,8 +82,9 @@ async def call_action(call: Call, context: StepContext, deadline: float) -> Any:
 
 
 async def check_replacement(call: Call, contract: Contract, output: object) -> JSONValue:
-    """The validated output of a custom handler. A judge asks its model on behalf of the attempt that failed, whose
-    context is open meanwhile: its calls are told, and its key is the run's secret.
+    """The validated output of a custom handler; of a foreach, each entry by itself, as the outputs of its items are. A
+    judge asks its model on behalf of the attempt that failed, whose context is open meanwhile: its calls are told, and
+    its key is the run's secret.
 
     Raises:
         ValidationError: the output breaks the contract.
@@ -94,9 +96,13 @@ async def check_replacement(call: Call, contract: Contract, output: object) -> J
     variables.run(CURRENT.set, context)
     OPEN[context] = call
     try:
-        checking = contract.validate_async(output, node.output_subject, count_llm_call=partial(count_calls, call))
-        valid: JSONValue = await in_context(variables, checking)
-        return valid
+        subject, count = node.output_subject, partial(count_calls, call)
+        entries = cast(list[object], output) if call.is_whole_foreach else [output]
+        valid: list[JSONValue] = [
+            await in_context(variables, contract.validate_async(entry, subject, count_llm_call=count))
+            for entry in entries
+        ]
+        return valid if call.is_whole_foreach else valid[0]
     finally:
         del OPEN[context]
 
@@ -131,15 +137,12 @@ def _variables(call: Call, context: StepContext) -> contextvars.Context:
     return variables
 
 
-def _prepared(call: Call, context: StepContext) -> list[Any]:
-    """What the action returns or raises, boxed.
-
-    Runs in the worker thread, whose context variables are a copy already.
-    """
+def _prepared(call: Call, context: StepContext) -> Any:
+    """What the action returns. Runs in the worker thread, whose context variables are a copy already."""
     CURRENT.set(context)
     for enter in call.run.entering:
         enter(context)
-    return boxed(call.node.action, context)
+    return call.node.action(context)
 
 
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
@@ -151,41 +154,62 @@ async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
     except BaseException:
-        if type(box[0]) is types.CoroutineType:
-            box[0].close()  # nobody awaits it any more, and Python would warn of that
+        _discard([box])
         raise
     output = unboxed(box)
     return await in_context(_variables(call, context), awaited(output)) if inspect.isawaitable(output) else output
 
 
-async def in_thread(run: RunServices, deadline: float, function: Callable[..., T], *arguments: Any) -> T | None:
-    """What the function returns, run in a worker thread; None if its time was up.
+async def in_thread(run: RunServices, deadline: float, function: Callable[..., Any], *arguments: Any) -> Box | None:
+    """What the function returns or raises, run in a worker thread; None if its time was up.
 
     A thread cannot be stopped. A cancellation from outside therefore waits for it to end; a deadline (this one, the
     run's, or that of a scope around the run) does not, and abandons it.
     """
     await anyio.lowlevel.checkpoint_if_cancelled()
     outer = min(run.deadline, run.outer_deadline, anyio.current_effective_deadline())
-    with anyio.CancelScope(deadline=min(deadline, outer), shield=True):
-        return await anyio.to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=run.threads())
+    boxes: list[Box] = []
+    waiting = [True]
+
+    def call() -> None:
+        boxes.append(_boxed(function, *arguments))
+        if not waiting:
+            _discard(boxes)
+
+    try:
+        with anyio.CancelScope(deadline=min(deadline, outer), shield=True):
+            await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=run.threads())
+            return boxes.pop()
+    finally:
+        # Either side does its own part before it looks for the other's, so at least one of them sees both.
+        waiting.clear()
+        _discard(boxes)
     if run.now() < deadline:
         await anyio.sleep(_GRACE)  # for the cancellation to come, unless somebody has moved that deadline since
     return None
 
 
-def boxed(function: Callable[[Any], Any], argument: object) -> list[Any]:
+def _boxed(function: Callable[..., Any], *arguments: Any) -> Box:
     """What the function returns, in a list that `unboxed` takes, or what it raises behind a None.
 
     A thread hands over neither as it is: trio lets none return a bare coroutine, and what happens to an exception on
     the way to the event loop is up to its class, which is the user's. One whose `__class__` raises would never arrive.
     """
     try:
-        return [function(argument)]
+        return [function(*arguments)]
     except BaseException as error:
         return [None, error]
 
 
-def unboxed(box: list[Any]) -> Any:
+def _discard(boxes: list[Box]) -> None:
+    """Close the coroutines that nobody awaits any more: Python would warn of that."""
+    for box in boxes:
+        if type(box[0]) is types.CoroutineType:
+            box[0].close()
+    boxes.clear()
+
+
+def unboxed(box: Box) -> Any:
     """What was boxed, or raise it. Empties the box, which would hold an exception whose traceback holds the box."""
     output, *raised = box
     box.clear()

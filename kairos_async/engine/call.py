@@ -135,6 +135,11 @@ class Call(Scope):
             f"{self} with all its attempts", self.node.step.total_timeout or 0.0, abandoned=abandoned
         )
 
+    @property
+    def is_whole_foreach(self) -> bool:
+        """Whether this stands for a foreach that failed as a whole, and is neither a plain step nor an item."""
+        return self.index is None and self.node.foreach is not None
+
     def __str__(self) -> str:
         item = "" if self.index is None else f", item {self.index}"
         return f"Step {self.node.name!r}{item}"

@@ -9,10 +9,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias, cast
 
+import anyio
 import structlog
 
 from kairos_async._types import JSONValue
 from kairos_async.context import StepContext
+from kairos_async.engine.tasks import cancel_requested
 from kairos_async.events import (
     EventLevel,
     Facts,
@@ -148,8 +150,8 @@ class Emitter:
             try:
                 lifespan = lasting(self._run_id, shown)
                 given = await lifespan.__aenter__()
-            except Exception as error:
-                self._report_lifespan(position, error)
+            except BaseException as error:
+                self._take_in(position, error)
             else:
                 stack.push_async_exit(self._leaving(position, lifespan))
                 inbox = getattr(given, "inbox", None)
@@ -170,8 +172,8 @@ class Emitter:
         ) -> None:
             try:
                 await lifespan.__aexit__(kind, error, traceback)
-            except Exception as own:
-                self._report_lifespan(position, own)
+            except BaseException as own:
+                self._take_in(position, own)
 
         return leave
 
@@ -275,11 +277,21 @@ class Emitter:
             if brake.full:
                 await brake.drain()
 
-    def _report_lifespan(self, position: int, error: Exception) -> None:
+    def _take_in(self, position: int, error: BaseException) -> None:
+        """Report what a lifespan raised, unless it is an interrupt or the cancellation of the run, which go on."""
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):  # the latter comes from closing the run's coroutine
+            raise error
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
+            raise error
+        if isinstance(error, anyio.get_cancelled_exc_class()) and cancel_requested():
+            raise error
+        self._report_lifespan(position, error)
+
+    def _report_lifespan(self, position: int, error: BaseException) -> None:
         """Say what a lifespan raised: of a group, each part, which may know for itself whether the run fails for it."""
         required = getattr(self._hooks[position], "required", False)
         reported = position in self._reported
-        for part in error.exceptions if isinstance(error, ExceptionGroup) else (error,):
+        for part in error.exceptions if isinstance(error, BaseExceptionGroup) else (error,):
             fails = getattr(part, "required", required) is True
             if fails or not reported:
                 self._reported.discard(position)

@@ -15,7 +15,7 @@ import anyio
 
 from kairos_async._types import JSONValue
 from kairos_async.engine.call import Call, RunServices
-from kairos_async.engine.runner import GaveUp, attempt, explain, give_up_on_foreach, recover
+from kairos_async.engine.runner import GaveUp, attempt, recover, recover_foreach
 from kairos_async.engine.slots import Slot
 from kairos_async.engine.tasks import cancel_pending, shake_off_requests
 from kairos_async.events import INFO, EventLevel, ItemFail
@@ -40,6 +40,7 @@ class Fanout:
         fails_fast: whether an item that fails ends the others; `settle` then makes its first attempt.
         stopped: whether a failure has ended this foreach: no other item starts.
         outputs: by position; None where an item has not completed.
+        output: of the step: those, or what a custom handler gave instead of them.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Fanout:
         "fails_fast",
         "items",
         "node",
+        "output",
         "outputs",
         "parallel",
         "run",
@@ -78,6 +80,7 @@ class Fanout:
         self.started = run.now()
         self._count = len(items)
         self.outputs: list[JSONValue] = [None] * self._count
+        self.output: JSONValue = self.outputs
         step = node.step
         self._account = run.account.part("step", f"Step {node.name!r}", step.budget, self.started)
         self._deadline = self.started + (step.total_timeout or math.inf)
@@ -257,16 +260,25 @@ class Fanout:
         """Every item's outcome; SKIPPED for those that never started."""
         return ItemOutcomes(self.outputs, self._starts, self._durations, self._exceptional)
 
-    def conclude(self) -> GaveUp | None:
-        """End the step: commit its output and its items' writes, or say why it failed."""
+    async def conclude(self, slot: Slot, wrong: StateError | None = None) -> GaveUp | None:
+        """End the step: commit its output and its items' writes, or say why it failed.
+
+        `wrong` says why there was no list of items. Such a failure, and one to commit, is that of the foreach as a
+        whole, for which its policy is asked as for any step; that of an item has been through it.
+        """
         partial = self.node.step.foreach_policy is ForeachPolicy.ALLOW_PARTIAL
         if self._failed and not partial:
             return self._failed[min(self._failed)]
-        try:
-            self._commit()
-        except StateError as error:
-            return give_up_on_foreach(explain(self.run, self.node.name, error, 1), self.node.policy)
-        return None
+        if wrong is None:
+            try:
+                self._commit()
+                return None
+            except StateError as error:
+                wrong = error
+        call = Call(self.run, self.node, slot, self._account, self._deadline)
+        gave_up = await recover_foreach(call, wrong)
+        self.output = call.output
+        return gave_up
 
     def _commit(self) -> None:
         limit = self.run.store.limits.value_bytes

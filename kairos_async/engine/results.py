@@ -71,7 +71,7 @@ def fanout_result(run: RunRecord, fanout: Fanout, gave_up: GaveUp | None) -> Ste
     return StepResult(
         fanout.node.name,
         status,
-        fanout.outputs if gave_up is None else None,
+        fanout.output if gave_up is None else None,
         items=fanout.outcomes(),
         started_ms=(fanout.started - run.started) * 1000,
         duration_ms=(run.now() - fanout.started) * 1000,
@@ -179,6 +179,7 @@ def workflow_result(run: RunRecord, status: WorkflowStatus) -> WorkflowResult:
         warnings=tuple(run.emitter.warnings),
         _state=run.store.snapshot(),
         _output_step=output_step,
+        _ended_by=failure.step if failure else "",
         _redactor=run.redactor,
     )
 

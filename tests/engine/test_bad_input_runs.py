@@ -168,8 +168,11 @@ async def test_a_write_that_is_not_json_is_an_outcome_that_names_step_and_path(k
 async def test_a_foreach_over_something_else_than_a_list_is_an_outcome(value: object) -> None:
     """The message names the step, the key and the way out; what finished is not lost."""
     each = Step("each", OK, foreach="items", failure_policy=NO_RETRY)
-    result = await run(Step("items", returns(value)), each)
+    events = Events()
+    result = await run(Step("items", returns(value)), each, hooks=[events])
     assert statuses(result) == {"items": "completed", "each": "failed_final"}
+    assert events.types("each") == ["step_start", "step_fail"]
+    assert events.of("step_start")[1].data == {"attempt": 1, "needs": ["items"], "foreach": "items"}
     assert result.output is None
     assert output_of_items(result.final_state) == value
     message = str(result.step_results["each"].error_message)

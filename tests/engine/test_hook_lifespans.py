@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,7 +10,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 import pytest
 
-from kairos_async import Event, EventLevel, LLMCall, StateError, Step, StepContext, Workflow, context, current_step
+from kairos_async import (
+    Event,
+    EventLevel,
+    LLMCall,
+    StateError,
+    Step,
+    StepContext,
+    Workflow,
+    WorkflowResult,
+    context,
+    current_step,
+)
 from tests.engine.tools import NO_RETRY, Events, output_of, retrying, returns, run
 
 seen_by_action: contextvars.ContextVar[str] = contextvars.ContextVar("seen_by_action", default="nothing")
@@ -18,8 +30,9 @@ seen_by_action: contextvars.ContextVar[str] = contextvars.ContextVar("seen_by_ac
 class Watcher:
     """A hook that notes what happens to it, and may fail at one point of its lifespan."""
 
-    def __init__(self, fails: str = "", required: bool = False) -> None:
+    def __init__(self, fails: str = "", required: bool = False, error: BaseException | None = None) -> None:
         self.fails = fails
+        self.error = error or OSError("No space left on device: '/srv/secret/run.jsonl'")
         self.required = required
         self.notes: list[str] = []
 
@@ -40,7 +53,7 @@ class Watcher:
     def _note(self, point: str, text: str) -> None:
         self.notes.append(text)
         if self.fails == point:
-            raise OSError("No space left on device: '/srv/secret/run.jsonl'")
+            raise self.error
 
 
 AROUND = ["enter w", "workflow_start", "step_start", "step_complete", "workflow_complete", "leave"]
@@ -73,6 +86,73 @@ async def test_a_lifespan_that_raises_is_a_warning(point: str) -> None:
         assert len(result.warnings) == 1
         assert result.warnings[0].startswith("hook Watcher raised OSError: No space left on device")
         assert "/srv" not in result.warnings[0]
+
+
+@pytest.mark.parametrize("point", ["enter", "leave"])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), asyncio.CancelledError(), BaseExceptionGroup("", [SystemExit(3)])], ids=repr
+)
+async def test_a_lifespan_that_raises_no_exception_is_a_warning_too(point: str, error: BaseException) -> None:
+    """A script's way to end, or a cancellation that nobody asked for: the run and the other hooks go on."""
+    sound = Watcher()
+    result = await run(Step("a", returns(1)), hooks=[Watcher(fails=point, error=error), sound])
+    assert (result.status, sound.notes) == ("complete", AROUND)
+    (warning,) = result.warnings
+    assert warning.startswith(f"hook Watcher raised {'SystemExit' if '3' in str(error.args) else 'CancelledError'}")
+    failed = await run(Step("a", returns(1)), hooks=[Watcher(fails=point, error=error, required=True)])
+    assert failed.status == "failed"
+
+
+@pytest.mark.parametrize("point", ["enter", "leave"])
+async def test_a_lifespan_lets_interrupts_through(point: str) -> None:
+    """A KeyboardInterrupt is for the process."""
+    with pytest.raises(KeyboardInterrupt):
+        await run(Step("a", returns(1)), hooks=[Watcher(fails=point, error=KeyboardInterrupt())])
+
+
+class Hiding(Watcher):
+    """A hook whose lifespan makes an end of the process of its cancellation."""
+
+    @asynccontextmanager
+    async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[None]:
+        """Wait for longer than anybody has time, there or in the step."""
+        try:
+            if self.fails == "enter":
+                await anyio.sleep_forever()
+            yield
+        finally:
+            raise SystemExit(3)
+
+
+@pytest.mark.parametrize("point", ["enter", "leave"])
+async def test_a_lifespan_cannot_hide_a_cancellation(point: str) -> None:
+    """Whatever it makes of it, the caller is cancelled, and the other hooks are left."""
+    sound = Watcher()
+    with anyio.move_on_after(5) as scope:
+        await run(Step("a", returns(1, after=60)), hooks=[sound, Hiding(fails=point)])
+    assert scope.cancelled_caught
+    assert sound.notes[-1] == "leave"
+
+
+def test_a_lifespan_lets_the_cancellation_of_its_task_through() -> None:
+    """By asyncio's own `Task.cancel()`, which no scope knows of."""
+
+    class Entering(Watcher):
+        @asynccontextmanager
+        async def lifespan(self, run_id: str, workflow: str) -> AsyncIterator[None]:
+            entered.set()
+            await anyio.sleep_forever()
+            yield
+
+    async def main() -> asyncio.Task[WorkflowResult]:
+        task = asyncio.create_task(run(Step("a", returns(1)), hooks=[Entering()]))
+        await entered.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        return task
+
+    entered = asyncio.Event()
+    assert asyncio.run(main()).cancelled()
 
 
 async def test_a_hook_that_raises_in_its_call_and_in_its_lifespan_is_reported_once() -> None:

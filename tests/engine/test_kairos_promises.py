@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import anyio
@@ -258,18 +257,19 @@ async def test_a_timed_out_async_action_is_cancelled() -> None:
 @pytest.mark.real_time
 async def test_a_timed_out_sync_action_is_reported_as_abandoned() -> None:
     """A thread cannot be stopped; what it still asks of its context is refused."""
-    refused = threading.Event()
+    reported, refused = threading.Event(), threading.Event()
 
     def act(ctx: StepContext) -> None:
-        time.sleep(0.5)
+        assert reported.wait(30)
         try:
             ctx.state.set("k", 1)
         except Exception:
             refused.set()
 
-    result = await run(Step("a", act, timeout=0.25, failure_policy=NO_RETRY))
+    result = await run(Step("a", act, timeout=0.1, failure_policy=NO_RETRY))
+    reported.set()
     assert "its thread cannot be stopped and was abandoned" in str(result.error_message)
-    assert await anyio.to_thread.run_sync(refused.wait, 5)
+    assert await anyio.to_thread.run_sync(refused.wait, 30)
     assert result.final_state == {}
 
 

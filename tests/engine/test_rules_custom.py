@@ -16,6 +16,7 @@ from kairos_async import (
     FailurePolicy,
     Step,
     StepContext,
+    WorkflowResult,
     WorkflowStatus,
 )
 from kairos_async.contracts import JudgeRequest, LLMJudge, all_of
@@ -147,6 +148,74 @@ async def test_custom_of_an_item_knows_its_index() -> None:
     )
     assert [failure.item for failure in seen] == [0, 1]
     assert result.output == ["zero", "one"]
+
+
+async def writes_same(ctx: StepContext) -> str:
+    """Write the key that the other items write too."""
+    ctx.state.set("same", ctx.index)
+    return "item"
+
+
+async def whole(over: str, answer: Any, seen: list[Failure] | None = None, **more: Any) -> WorkflowResult:
+    """Return the result of a foreach that fails as a whole, for which a custom handler gives this answer."""
+    policy = custom([answer], [] if seen is None else seen)
+    planner = more.pop("planner", None)
+    step = Step("each", writes_same, foreach=over, **{"failure_policy": policy, **more})
+    return await run(step, inputs={"items": [1, 2], "no_list": {"x": 1}}, planner=planner)
+
+
+@pytest.mark.parametrize(
+    ("over", "error", "made"), [("items", "ScopeError", ["item"] * 2), ("no_list", "StateError", [])]
+)
+async def test_custom_of_a_foreach_that_fails_as_a_whole_gives_its_output(
+    over: str, error: str, made: list[str]
+) -> None:
+    """A list, each entry of which passes the contract. The items keep their outcomes, and their writes are dropped."""
+    seen: list[Failure] = []
+    result = await whole(over, ("x", "y", "z"), seen, output_contract=str)
+    done = result.step_results["each"]
+    assert (result.output, done.status, done.attempts) == (["x", "y", "z"], "completed", ())
+    assert [item.output for item in done.items or ()] == made
+    assert "same" not in result.final_state
+    (failure,) = seen
+    assert (failure.step, failure.error_type, failure.attempt, failure.item) == ("each", error, 1, None)
+    assert not failure.retryable
+    result = await whole(over, ["x", 2], output_contract=str)
+    assert (result.error_type, statuses(result)) == ("ValidationError", {"each": "failed_final"})
+
+
+@pytest.mark.parametrize("over", ["items", "no_list"])
+async def test_custom_of_a_foreach_that_fails_as_a_whole_can_be_each_action(over: str) -> None:
+    """RETRY aborts, as there is nothing to call again; what is no list is no output of a foreach."""
+
+    async def planner(request: object) -> list[Step]:
+        return [Step("b", returns("planned"))]
+
+    assert statuses(await whole(over, FailureAction.SKIP)) == {"each": "skipped"}
+    assert statuses(await whole(over, FailureAction.ABORT)) == {"each": "failed_final"}
+    assert statuses(await whole(over, FailureAction.RETRY)) == {"each": "failed_final"}
+    assert statuses(await whole(over, FailureAction.REPLAN, planner=planner)) == {"b": "completed"}
+    result = await whole(over, "text")
+    assert (result.status, result.error_type) == (WorkflowStatus.FAILED, "StateError")
+    assert "and the output of a foreach is a list: return one" in str(result.error_message)
+    fallback = retrying(2, fallback_action=FailureAction.CUSTOM, custom_handler=asked([["instead"]], []))
+    assert (await whole(over, None, failure_policy=fallback)).output == ["instead"]
+
+
+@pytest.mark.parametrize("over", ["items", "no_list"])
+async def test_custom_of_a_foreach_that_fails_as_a_whole_has_its_time_and_no_slot(over: str) -> None:
+    """As the handler of any step: another step runs meanwhile, and the step's total_timeout bounds it."""
+    clocked = Clocked()
+
+    async def hang(failure: Failure) -> None:
+        await anyio.sleep_forever()
+
+    policy = FailurePolicy(on_execution_fail=FailureAction.CUSTOM, custom_handler=hang)
+    each = Step("each", writes_same, foreach=over, total_timeout=5, failure_policy=policy)
+    inputs = {"items": [1, 2], "no_list": {"x": 1}}
+    result = await run(each, clocked.step("other", 2), inputs=inputs, max_concurrency=1)
+    assert statuses(result) == {"each": "failed_final", "other": "completed"}
+    assert (result.error_type, result.duration_ms, clocked.ended["other"]) == ("StepTimeoutError", 5000, 2)
 
 
 async def test_custom_answers_that_make_no_sense_abort() -> None:

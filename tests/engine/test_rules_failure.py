@@ -19,6 +19,7 @@ from kairos_async import (
     Hook,
     KairosError,
     PolicyError,
+    ReplanRequest,
     ScopeError,
     SecurityError,
     Step,
@@ -337,6 +338,31 @@ async def test_raise_for_status_raises_only_if_the_run_failed() -> None:
     late = await run(Step("a", returns(1, after=9)), timeout=1)
     with pytest.raises(ExecutionError, match="Workflow 'w' failed: StepTimeoutError"):
         late.raise_for_status()
+
+
+@pytest.mark.parametrize("ended_by", ["step 'b'", "timeout"])
+async def test_raise_for_status_speaks_of_the_failure_that_ended_the_run(ended_by: str) -> None:
+    """Not of the first step that failed, whose planner was still being asked."""
+
+    async def planner(request: ReplanRequest) -> list[Step]:
+        await anyio.sleep(9)
+        return []
+
+    steps = [
+        Step("a", raises(ValueError), failure_policy=FailurePolicy(on_execution_fail=FailureAction.REPLAN)),
+        Step("b", raises(KeyError("second"), after=1), failure_policy=NO_RETRY),
+    ]
+    if ended_by == "timeout":
+        steps.pop()
+    result = await run(*steps, planner=planner, timeout=2)
+    said = {
+        "step 'b'": "Workflow 'w' failed at step 'b': KeyError: 'second'",
+        "timeout": "Workflow 'w' failed: StepTimeoutError: Workflow 'w' did not finish within 2 s",
+    }
+    assert result.step_results["a"].status == "failed_final"
+    with pytest.raises(ExecutionError) as raised:
+        result.raise_for_status()
+    assert str(raised.value) == said[ended_by]
 
 
 async def test_a_contract_failure_of_the_input_is_a_failure_of_the_step() -> None:

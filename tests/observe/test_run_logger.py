@@ -197,7 +197,7 @@ async def test_a_sink_that_hangs_harms_nobody(sink: Any, when: str) -> None:
     )
     waited = time.monotonic() - started
     assert result.error_type == "ValueError"
-    assert 0.15 < waited - result.duration_ms / 1000 < 3  # it was waited for after the run, which took no longer
+    assert 0.15 < waited - result.duration_ms / 1000 < 60  # it was waited for after the run, and not for ever
     assert keeping.types()[-1] == "workflow_complete"
     assert len(result.warnings) == 1
     assert f"{sink.__name__} was not done" in result.warnings[0]

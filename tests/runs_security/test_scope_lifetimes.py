@@ -131,7 +131,7 @@ async def test_a_thread_that_goes_on_after_its_deadline_is_refused() -> None:
         done.set()
 
     policy = retrying(0)
-    result = await run(Step("a", act, timeout=0.05, failure_policy=policy), inputs={"x": 1})
+    result = await run(Step("a", act, timeout=0.25, failure_policy=policy), inputs={"x": 1})
     ended.set()
     await anyio.to_thread.run_sync(done.wait, 30)
     assert refused == [*USES]
