@@ -255,7 +255,6 @@ class Run(Dispatch):
 
         `index` is the position of the item if the unit is a foreach.
         """
-        self.unbegun -= 1
         slot = Slot(self)
         rounds = 0
         with scope:
