@@ -134,12 +134,13 @@ def _variables(call: Call, context: StepContext) -> contextvars.Context:
 def _prepared(call: Call, context: StepContext) -> list[Any]:
     """What the action returns or raises, boxed.
 
-    Runs in the worker thread, whose context variables are a copy already.
+    Runs in the worker thread, whose context variables are a copy already. One that gets here when its attempt has ended
+    was abandoned before it began, and leaves the action alone.
     """
     CURRENT.set(context)
     for enter in call.run.entering:
         enter(context)
-    return boxed(call.node.action, context)
+    return boxed(call.node.action, context) if context in OPEN else [None]
 
 
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:
