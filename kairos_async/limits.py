@@ -94,9 +94,11 @@ class Limiter:
         oldest = self._oldest()
         return oldest is not None and oldest < run.order
 
-    def leave(self, run: Run) -> None:
-        """The run has ended and waits no longer."""
+    def leave(self, run: Run, held: int = 0) -> None:
+        """The run has ended, waits no longer, and gives back the slots that it still held."""
         self._waiting.pop(run.order, None)
+        for _ in range(held):
+            self.release()
         with _joining:
             self._runs -= 1
             if not self._runs:

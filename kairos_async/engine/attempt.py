@@ -138,11 +138,14 @@ def _variables(call: Call, context: StepContext) -> contextvars.Context:
 
 
 def _prepared(call: Call, context: StepContext) -> Any:
-    """What the action returns. Runs in the worker thread, whose context variables are a copy already."""
+    """What the action returns. Runs in the worker thread, whose context variables are a copy already.
+
+    One that gets here when its attempt has ended was abandoned before it began, and leaves the action alone.
+    """
     CURRENT.set(context)
     for enter in call.run.entering:
         enter(context)
-    return call.node.action(context)
+    return call.node.action(context) if context in OPEN else None
 
 
 async def _in_thread(call: Call, context: StepContext, deadline: float) -> Any:

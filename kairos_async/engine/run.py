@@ -164,7 +164,7 @@ class Run(Dispatch):
             return await self._execute_watched()
         finally:
             if self.shared and self.limiter is not None:
-                self.limiter.leave(self)
+                self.limiter.leave(self, self.unbegun)
 
     def _join_others(self, loop: object) -> None:
         """Begin to use a limiter that other runs use as well."""

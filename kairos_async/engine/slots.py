@@ -20,6 +20,7 @@ class SlotSource(Protocol):
     context: contextvars.Context
     limiter: Limiter | None
     schedule: Schedule
+    unbegun: int
     workers: Workers
 
     def pump(self) -> None:
@@ -55,6 +56,7 @@ class Slot:
 
     def __init__(self, run: SlotSource) -> None:
         self._run = run
+        run.unbegun -= 1  # from here on it is the worker that gives the slot back
         # Of the run's variables; asked for here and not for each unit, 1 % of which it would take.
         self._count, self._find = len(run.context), run.context.get
         self._task = run.workers.current_task()

@@ -373,9 +373,21 @@ def start_detached(function: Callable[[], Awaitable[None]]) -> None:
         trio.lowlevel.spawn_system_task(function, context=contextvars.copy_context())
         return
     asyncio: Any = sys.modules["asyncio"]
-    task = asyncio.get_running_loop().create_task(function())
+    begun = False
+
+    async def begin() -> None:
+        nonlocal begun
+        begun = True
+        await function()
+
+    def done(task: object) -> None:
+        _running.discard(task)
+        if not begun:  # asyncio's own Task.cancel() came first, and whoever awaits the end would do so for ever
+            start_detached(function)
+
+    task = asyncio.get_running_loop().create_task(begin())
     _running.add(task)
-    task.add_done_callback(_running.discard)
+    task.add_done_callback(done)
 
 
 _running: Final[set[object]] = set()

@@ -230,15 +230,17 @@ class Lane:
 
     async def _something(self) -> bool:
         """Wait until there is something to give. False when the run has ended and all is given."""
-        self._source.collect()
-        if not self._pending.count and self._final is None and not self.closing:
+        while True:
+            self._source.collect()
+            if self._pending.count or self._final is not None:
+                return True
+            if self.closing:
+                return False
             self._idle = True
             self._wake = anyio.Event()
             self._source.inbox.rest()
-            await outlast_requests(self._wake.wait)
+            await outlast_requests(self._wake.wait)  # also for events that the logger does not show
             self._idle = False
-            self._source.collect()
-        return self._pending.count > 0 or self._final is not None
 
     async def _deliver(self) -> None:
         """Give the sink what is there, then let something come up."""

@@ -24,6 +24,7 @@ from kairos_async import (
     all_of,
 )
 from kairos_async import validators as v
+from kairos_async.testing import VirtualClockLoop
 from tests.clocks import BACKENDS, run_virtual
 from tests.engine.stepping import NEVER, Steps, jump, stepwise
 from tests.engine.tools import (
@@ -233,6 +234,39 @@ def test_a_run_that_is_left_in_the_background_ends_with_its_loop(begun: bool) ->
         return run.cancelled() and open_contexts() == 0
 
     assert asyncio.run(main())
+
+
+def loop_with_factory() -> asyncio.AbstractEventLoop:
+    """Return a loop whose tasks somebody else makes."""
+    loop = VirtualClockLoop()
+    loop.set_task_factory(lambda loop, coro, **more: asyncio.Task(coro, loop=loop, **more))
+    return loop
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # of tasks that never began
+@pytest.mark.parametrize("loop_factory", [VirtualClockLoop, loop_with_factory])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_all_tasks_may_be_cancelled_at_any_turn_of_the_loop(streamed: bool, loop_factory: Any) -> None:
+    """Begun or not: the run ends, so does who reads its events, and every slot is given back."""
+    limiter = Limiter(2)
+    workflow = Workflow("w", [Step(name, returns(1, after=1)) for name in "abc"], max_concurrency=limiter)
+
+    async def read() -> None:
+        async for _ in workflow.stream():
+            pass
+
+    async def main(turns: int) -> None:
+        run = asyncio.create_task(read() if streamed else workflow.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.wait([run], timeout=60)
+        assert (run.cancelled(), limiter.in_use, open_contexts()) == (True, 0, 0), turns
+
+    for turns in range(8):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main(turns))
 
 
 @pytest.mark.parametrize("how", ["cancel", "timeout", "abort"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from typing import Any
 
@@ -330,3 +331,24 @@ async def test_a_skipping_policy_counts_a_timeout_like_any_failure() -> None:
         Step("a", returns(1, after=9), timeout=1, failure_policy=SKIPPING), Step("b", returns(2), depends_on=["a"])
     )
     assert statuses(result) == {"a": "skipped", "b": "completed"}
+
+
+def test_a_thread_that_gets_going_after_its_attempt_calls_no_action() -> None:
+    """A machine with too much to do may start it late, beside the next attempt."""
+    entered, over = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+    called: list[StepContext] = []
+
+    class Slow(Events):
+        def enter_attempt(self, ctx: StepContext) -> None:
+            """Keep the thread until the run has ended."""
+            threads.append(threading.current_thread())
+            entered.set()
+            over.wait(5)
+
+    step = Step("a", called.append, timeout=0.05, failure_policy=NO_RETRY)
+    assert statuses(Workflow("w", [step], hooks=[Slow()]).run_sync()) == {"a": "failed_final"}
+    over.set()
+    entered.wait(5)
+    threads[0].join(5)
+    assert (threads[0].is_alive(), called) == (False, [])

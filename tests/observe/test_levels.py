@@ -8,8 +8,9 @@ from typing import get_args
 
 import pytest
 
-from kairos_async import Event, EventLevel, LogLevel, RunLogger
-from tests.engine.tools import Events
+from kairos_async import CallbackSink, Event, EventLevel, LogLevel, RunLogger, Step, StepContext
+from tests.engine.stepping import settled
+from tests.engine.tools import Events, run
 from tests.observe.test_log_files import events_of_a_run
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "observing.md"
@@ -68,3 +69,15 @@ def test_nothing_is_built_that_a_level_neither_shows_nor_counts() -> None:
     assert names["normal"].isdisjoint({"validation_start", "llm_delta"})
     assert names["verbose"] == set(tags.values())
     assert [RunLogger(level).outputs for level in LEVELS] == [False, False, True]
+
+
+async def test_a_sink_outlasts_what_it_is_not_shown() -> None:
+    """Also an event that comes while it waits for one: what comes afterwards is given to it."""
+    got: list[Event] = []
+
+    async def action(ctx: StepContext) -> None:
+        await settled()  # With room for one event a sink makes no pause: it waits for the next one.
+
+    logger = RunLogger("minimal", [CallbackSink(got.append, on_loop=True)], queue_size=1)
+    await run(Step("a", action), Step("b", action, depends_on=["a"]), hooks=[logger])
+    assert [event.event_type for event in got] == ["workflow_start", "workflow_complete"]
