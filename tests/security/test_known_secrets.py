@@ -213,11 +213,11 @@ def test_many_secrets_in_many_texts_take_linear_time() -> None:
     for value in values:
         known.add(value)
     text = " ".join(values)
-    started = time.process_time()
+    started = time.thread_time()
     assert [text[start:end] for start, end in sorted(known.spans(text))] == values
     for value in values:
         assert known.spans(f"say {value}") == [(4, 4 + len(value))]
-    assert time.process_time() - started < 2.0
+    assert time.thread_time() - started < 2.0
 
 
 def test_values_that_are_parts_of_each_other_take_linear_time() -> None:
@@ -226,9 +226,9 @@ def test_values_that_are_parts_of_each_other_take_linear_time() -> None:
     for length in range(6, 406):
         known.add("a" * length)
     encoded = base64.b64encode(b"-" + b"a" * 50).decode()
-    started = time.process_time()
+    started = time.thread_time()
     assert sorted(known.spans(f"- {'a' * 20_000} {encoded} -")) == [(2, 20_002), (20_003, 20_003 + len(encoded))]
-    assert time.process_time() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 @given(SECRET, AROUND, st.sampled_from(sorted(PLACES)))

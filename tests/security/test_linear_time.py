@@ -69,10 +69,10 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
 
 
 def seconds(work: Callable[[Any], object], text: object) -> float:
-    """Return the processor time of the work on the text."""
-    start = time.process_time()
+    """Return the processor time of the work on the text, that of this thread."""
+    start = time.thread_time()
     work(text)
-    return time.process_time() - start
+    return time.thread_time() - start
 
 
 def repeated(unit: str, length: int) -> str:
@@ -81,10 +81,16 @@ def repeated(unit: str, length: int) -> str:
 
 
 def assert_linear(name: str, work: Callable[[Any], object], made: Callable[[int], Any], length: int = MEGABYTE) -> None:
-    """Fail unless the time for a text is at most a small multiple of 16 times that for a sixteenth of it."""
-    small = seconds(work, made(length >> 4))
-    large = seconds(work, made(length))
-    assert large <= ALLOWED_GROWTH * small + SLACK, f"{name}: {small:.4f} s for 1/16, {large:.4f} s for all"
+    """Fail unless the time for a text is at most a small multiple of 16 times that for a sixteenth of it.
+
+    In one of three tries: processor time too depends on what else the machine does.
+    """
+    for _ in range(3):
+        small = seconds(work, made(length >> 4))
+        large = seconds(work, made(length))
+        if large <= ALLOWED_GROWTH * small + SLACK:
+            return
+    pytest.fail(f"{name}: {small:.4f} s for 1/16, {large:.4f} s for all")
 
 
 def whole_units(unit: str, length: int) -> str:
